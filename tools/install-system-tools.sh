@@ -1,0 +1,44 @@
+#!/bin/sh
+# What the tests need beside Python: Node, a Chromium, PostgreSQL 15. On Debian as root they are
+# installed; elsewhere everything that is missing is listed at once. Without them the tests that
+# need them are skipped by name, and fail in CI (CI=true).
+set -eu
+
+packages=
+missing=
+
+need() { # package, what it is for
+    packages="$packages $1"
+    missing="$missing
+  $2"
+}
+
+command -v node > /dev/null || need nodejs "node (Node.js 18 or newer)"
+
+if [ -z "${CHROMIUM:-}" ] && ! command -v chromium > /dev/null; then
+    need chromium "chromium, or CHROMIUM=/path/to/it"
+fi
+
+if [ ! -x "${PG15_BIN:-/usr/lib/postgresql/15/bin}/postgres" ]; then
+    need postgresql-15 "PostgreSQL 15, or PG15_BIN=/path/to/its/bin"
+fi
+
+if [ -z "$packages" ]; then
+    exit 0
+fi
+
+if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null && grep -qs '^12' /etc/debian_version; then
+    echo "Installing$packages ..."
+    apt-get update -qq
+    # PostgreSQL's package would also start a server that nobody here asked for.
+    mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
+        -o Dpkg::Options::=--force-confold $packages > /dev/null
+    exit 0
+fi
+
+echo "Missing here, so some tests are skipped:$missing" >&2
+[ "${CI:-}" != true ] || exit 1
