@@ -1,0 +1,92 @@
+"""One direct connection, for commands: migrations, checks, the retention worker.
+
+In charge of: connecting once with a clear error, scripts, named statements, transactions.
+Knows about: psycopg, the statements of `sql/admin.sql`.
+Does not know: what they are for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from importlib.resources import files
+from typing import Any, Final, LiteralString, cast
+
+import psycopg
+
+from bookconnect_dm.db import load_queries
+
+__all__ = ["CommandError", "Direct", "connect"]
+
+CONNECT_S: Final = 10
+Row = tuple[Any, ...]
+
+
+class CommandError(Exception):
+    """A command cannot go on; the text is one sentence that says what to do."""
+
+    def __init__(self, sentence: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(sentence)
+        self.sqlstate = sqlstate
+
+
+class Direct:
+    """A connection in autocommit; `transaction()` groups statements."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Row]) -> None:
+        self._connection = connection
+        self._queries: Mapping[str, LiteralString] = load_queries(
+            (files("bookconnect_dm") / "sql" / "admin.sql").read_text("utf-8")
+        )
+        self.warnings: list[str] = []
+        connection.add_notice_handler(self._note)
+
+    def _note(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING" and diagnostic.message_primary:
+            self.warnings.append(diagnostic.message_primary)
+
+    def transaction(self) -> contextlib.AbstractAsyncContextManager[object]:
+        """Commit at the end, roll back on an error."""
+        return self._connection.transaction()
+
+    async def script(self, text: str) -> None:
+        """Run the statements of a file. Raises `CommandError` with the database's own words."""
+        try:
+            await self._connection.execute(cast("LiteralString", text))
+        except psycopg.Error as error:
+            raise _command_error(error) from error
+
+    async def rows(self, query: str, **params: object) -> list[Row]:
+        """The rows of a named statement; none where it gives none."""
+        try:
+            cursor = await self._connection.execute(self._queries[query], params or None)
+            return await cursor.fetchall() if cursor.description else []
+        except psycopg.Error as error:
+            raise _command_error(error) from error
+
+    async def value(self, query: str, **params: object) -> Any:  # noqa: ANN401 - as the column's type
+        """The first column of the first row."""
+        return (await self.rows(query, **params))[0][0]
+
+
+@contextlib.asynccontextmanager
+async def connect(url: str, *, name: str) -> AsyncIterator[Direct]:
+    """Open the connection for a command. Raises `CommandError` when nobody answers."""
+    try:
+        connection = await psycopg.AsyncConnection[Row].connect(
+            url, autocommit=True, connect_timeout=CONNECT_S, application_name=name
+        )
+    except psycopg.Error as error:
+        raise CommandError(f"The database does not answer: {_sentence(error)}") from error
+    async with connection:
+        yield Direct(connection)
+
+
+def _command_error(error: psycopg.Error) -> CommandError:
+    return CommandError(_sentence(error), sqlstate=error.sqlstate)
+
+
+def _sentence(error: psycopg.Error) -> str:
+    parts = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
+    text = " ".join(part for part in parts if part)
+    return text or next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,302 @@
+"""The retention worker: lets messages go when their time is over.
+
+In charge of: whole passes in bounded batches, one worker at a time, the schedule, the dry run.
+Knows about: the retention statements of `sql/admin.sql`, and which of their errors pass by.
+Does not know: when a message expires or what is under hold; the database decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+import structlog
+
+from bookconnect_dm.direct import CommandError, Direct, connect
+
+__all__ = ["Batch", "Due", "Outcome", "Pace", "Step", "last_due", "run_for_ever", "run_once"]
+
+Step = Literal["notice", "recalculate", "soft_delete", "cleanup"]
+
+NAME: Final = "bookconnect-dm retention"
+LOCK_WAIT_S: Final = 10.0
+BUDGET_S: Final = 3000.0
+"""A scheduled pass stops after this and goes on with the next one; the day belongs to members."""
+TRIES: Final = 6
+ANSWER_S: Final = 90.0
+"""Longer than the database's own limit on a batch: who is silent then is gone."""
+# Another session held a row, or had just changed it; a hold was placed at the same moment.
+PASSES_BY: Final = frozenset({"40001", "40P01", "55P03", "PT409"})
+
+log = structlog.get_logger("retention")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How hard the worker works. Measured by bench/sweep.py."""
+
+    batch_rows: int = 2000
+    recalculated_rows: int = 500
+    """Smaller: a batch of these locks the conversations that it touches."""
+    pause_share: float = 0.25
+    """Of a batch's time, left to others after it; live delivery reads the same log."""
+    pause_s: float = 0.002
+    patience_s: float = 5.0
+    """How long a pass waits for transactions from before a change of tier to end."""
+    check_s: float = 60.0
+    """How often `run_for_ever` looks for changes of tier and for the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch that is done: of which step, how many rows, how long it took."""
+
+    step: Step
+    rows: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What a pass would do now to one store's messages of one tier."""
+
+    step: str
+    store_id: str
+    store: str | None
+    tier: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a pass did; `due` only for a dry run, which does nothing."""
+
+    counts: Mapping[Step, int] = field(default_factory=dict)
+    due: tuple[Due, ...] = ()
+    is_busy: bool = False
+    """Another worker was at it, so nothing was done."""
+    is_complete: bool = True
+    """False: time was up, or something stayed locked. The next pass goes on there."""
+    took_s: float = 0.0
+
+
+Report = Callable[[Batch], None]
+
+
+async def run_once(
+    url: str,
+    *,
+    recovery_days: int = 7,
+    dry_run: bool = False,
+    report: Report | None = None,
+    budget_s: float | None = None,
+    pace: Pace | None = None,
+) -> Outcome:
+    """One whole pass: notice changes of tier, recalculate, soft, hard, each until nothing is left.
+
+    Idempotent, and safe to cancel: each batch is a transaction of its own. One worker at a time,
+    across all servers; the outcome of a second one `is_busy`. Raises `CommandError`.
+    """
+    began = time.monotonic()
+    async with connect(url, name=NAME) as db:
+        if dry_run:
+            rows = await db.rows("retention_preview", recovery_days=recovery_days)
+            due = tuple(
+                Due(step=s, store_id=i, store=n, tier=t, messages=m) for s, i, n, t, m in rows
+            )
+            return Outcome(due=due, took_s=time.monotonic() - began)
+        if not await _lock(db):
+            return Outcome(is_busy=True)
+        until = None if budget_s is None else began + budget_s
+        work = _Work(db, report or _nobody, pace or Pace(), until)
+        await work.notice()
+        await work.recalculate()
+        await work.sweep("soft_delete")
+        await work.sweep("cleanup", recovery_days=recovery_days)
+        return Outcome(
+            counts=work.counts,
+            is_complete=work.is_complete,
+            took_s=time.monotonic() - began,
+        )
+
+
+async def run_for_ever(
+    url: str,
+    *,
+    schedule: Sequence[str] = ("01:00", "02:00"),
+    recovery_days: int = 7,
+    report: Report | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Passes at the times of `schedule` (UTC), and one at the start: it may have been down.
+
+    In between, messages of members whose tier has changed get their new expiry times within a
+    minute or so. Comes back from everything but cancellation; that is how it ends.
+    """
+    pace = pace or Pace()
+    done: datetime | None = None
+    failures = 0
+    while True:
+        # Servers that start together, or share a schedule, do not all knock at the same moment.
+        await asyncio.sleep(
+            _jittered(pace.check_s * min(2**failures, 8) if done or failures else 1)
+        )
+        now = datetime.now(UTC)
+        is_due = done is None or done < last_due(schedule, now)
+        try:
+            if is_due:
+                outcome = await run_once(
+                    url, recovery_days=recovery_days, report=report, budget_s=BUDGET_S, pace=pace
+                )
+                _tell(outcome)
+                # Whoever found another worker looks again: that one may have died on the way.
+                done = done if outcome.is_busy else now
+            else:
+                await _recalculate_only(url, report or _nobody, pace)
+        except CommandError as error:
+            failures += 1
+            log.warning("retention_failed", reason=str(error), times=failures)
+        else:
+            failures = 0
+
+
+def last_due(schedule: Sequence[str], now: datetime) -> datetime:
+    """The newest moment of a daily schedule that is not after `now`."""
+    moments = [
+        now.replace(hour=int(at[:2]), minute=int(at[3:]), second=0, microsecond=0)
+        for at in schedule
+    ]
+    return max(moment if moment <= now else moment - timedelta(days=1) for moment in moments)
+
+
+class _Work:
+    """The steps of one pass, over one connection that holds the worker's lock."""
+
+    def __init__(self, db: Direct, report: Report, pace: Pace, until: float | None) -> None:
+        self._db = db
+        self._report = report
+        self._pace = pace
+        self._until = until
+        self.counts: dict[Step, int] = {}
+        self.is_complete = True
+
+    async def notice(self) -> None:
+        while not self._time_is_up():
+            rows = await self._batch("notice", "notice_tier_changes")
+            if not rows or not rows[0][0]:
+                return
+
+    async def recalculate(self) -> None:
+        """Until nobody waits; transactions from before a change get a little time to end."""
+        patience = self._pace.patience_s
+        while not self._time_is_up():
+            rows = await self._batch(
+                "recalculate", "recalculate_batch", batch_size=self._pace.recalculated_rows
+            )
+            if rows and rows[0][0]:
+                continue
+            if not await self._db.value("pending_recalculations"):
+                return
+            if patience <= 0:
+                self.is_complete = False
+                return
+            patience -= 0.25
+            await asyncio.sleep(0.25)
+
+    async def sweep(self, step: Literal["soft_delete", "cleanup"], **params: object) -> None:
+        """Rounds over all that is due, soonest first, until a round finds nothing."""
+        while await self._round(step, params):
+            pass
+
+    async def _round(
+        self, step: Literal["soft_delete", "cleanup"], params: Mapping[str, object]
+    ) -> int:
+        done = 0
+        reached = "-infinity"
+        while not self._time_is_up():
+            rows = await self._batch(
+                step,
+                f"{step}_batch",
+                from_expiry=reached,
+                batch_size=self._pace.batch_rows,
+                **params,
+            )
+            if not rows or rows[0][1] is None or rows[0] == (0, reached):
+                return done
+            done += int(rows[0][0])
+            reached = str(rows[0][1])
+        return 0
+
+    async def _batch(self, step: Step, statement: str, **params: object) -> list[tuple[Any, ...]]:
+        """One batch, tried again while what hinders it passes by; no rows when it stays."""
+        for attempt in range(TRIES):
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    rows = await self._db.rows(statement, **params)
+            except TimeoutError:
+                raise CommandError("The database has stopped answering: try again.") from None
+            except CommandError as error:
+                if error.sqlstate not in PASSES_BY:
+                    raise
+                await asyncio.sleep(_jittered(0.05 * 2**attempt))
+                continue
+            took_s = time.monotonic() - began
+            count = int(rows[0][0])
+            self.counts[step] = self.counts.get(step, 0) + count
+            if count:
+                self._report(Batch(step=step, rows=count, took_s=took_s))
+                await asyncio.sleep(max(self._pace.pause_s, took_s * self._pace.pause_share))
+            return rows
+        self.is_complete = False
+        return []
+
+    def _time_is_up(self) -> bool:
+        if self._until is None or time.monotonic() < self._until:
+            return False
+        self.is_complete = False
+        return True
+
+
+async def _lock(db: Direct) -> bool:
+    """Hold the worker's lock for this connection, if it comes free soon.
+
+    A waiting query would hold a snapshot, and with it back every cleaning: poll.
+    """
+    until = time.monotonic() + LOCK_WAIT_S
+    while not await db.value("try_lock_retention"):
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.2)
+    await db.rows("limit_retention")
+    return True
+
+
+async def _recalculate_only(url: str, report: Report, pace: Pace) -> None:
+    async with connect(url, name=NAME) as db:
+        if await db.value("pending_recalculations") and await db.value("try_lock_retention"):
+            await db.rows("limit_retention")
+            await _Work(db, report, pace, time.monotonic() + BUDGET_S).recalculate()
+
+
+def _tell(outcome: Outcome) -> None:
+    log.info(
+        "retention_pass",
+        busy=outcome.is_busy,
+        complete=outcome.is_complete,
+        took_s=round(outcome.took_s, 3),
+        counts=dict(outcome.counts),
+    )
+
+
+def _nobody(_batch: Batch) -> None:
+    pass
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311  no secret

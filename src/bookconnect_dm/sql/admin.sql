@@ -1,0 +1,312 @@
+-- Named statements of commands (migrate, verify, retention, doctor, token), over a direct connection.
+
+-- name: try_lock_migrations
+select pg_try_advisory_lock(hashtext('bookconnect_dm migrate'), 0);
+
+-- name: try_lock_retention
+select pg_try_advisory_lock(hashtext('bookconnect_dm retention'), 0);
+
+-- name: set_up_session
+-- Waits for locks are short, work may take its time, and no schema but the one named is looked into.
+select
+    set_config('lock_timeout', %(lock_wait)s, false), set_config('statement_timeout', '0', false),
+    set_config('search_path', '', false);
+
+-- name: limit_lock_waits
+select set_config('lock_timeout', %(lock_wait)s, false);
+
+-- name: lock_tables
+-- All of ours, views too: whoever reads a view locks it before its tables.
+do $$
+begin
+    execute (
+        select 'lock table ' || string_agg(c.oid::regclass::text, ', ') || ' in access exclusive mode'
+        from pg_catalog.pg_class as c
+        where c.relkind in ('r', 'v')
+            and (
+                c.relnamespace = 'messaging'::regnamespace
+                or c.oid in (
+                    'public.direct_messages'::regclass, 'public.conversations'::regclass,
+                    'public.conversation_participants'::regclass
+                )
+            )
+    );
+end;
+$$;
+
+-- name: facts
+select
+    current_setting('server_version_num')::int,
+    pg_encoding_to_char(d.encoding),
+    to_regclass('messaging.migrations') is not null,
+    current_user,
+    (select n.nspowner::regrole::text from pg_namespace as n where n.nspname = 'messaging')
+from pg_database as d
+where d.datname = current_database();
+
+-- name: oldest_transaction
+-- Who may be in the way of a lock. (xact_start of others is hidden from all but pg_read_all_stats.)
+select pid, usename, coalesce(application_name, ''), to_char(xact_start at time zone 'UTC', 'HH24:MI:SS')
+from pg_stat_activity
+where datname = current_database() and xact_start is not null and pid <> pg_backend_pid()
+order by xact_start
+limit 1;
+
+-- name: applied_migrations
+select name, checksum, to_char(applied_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+from messaging.migrations
+order by name;
+
+-- name: record_migration
+insert into messaging.migrations (name, checksum)
+values (%(name)s, %(checksum)s)
+on conflict (name) do update set checksum = excluded.checksum, applied_at = now();
+
+-- name: forget_migration
+delete from messaging.migrations where name = %(name)s;
+
+-- name: what_would_be_lost
+select
+    (select count(*) from public.conversations),
+    (select count(*) from public.direct_messages),
+    (select count(*) from messaging.tier_changes where changed_at > '-infinity'),
+    (select count(*) from messaging.legal_holds);
+
+-- name: integrity
+-- Rows that the rules make impossible; any of these says that something wrote past the triggers.
+select 'data', x.what, x.rows || ' wrong'
+from (
+    select
+        'a conversation''s clock is not before its newest event' as what,
+        count(*) as rows
+    from public.conversations as c
+    where exists (
+        select from public.direct_messages as m
+        where m.conversation_id = c.id and m.sent_at > least(c.position, c.updated_at)
+    )
+    union all
+    select 'a message expires after it was sent and within 365 days of it', count(*)
+    from public.direct_messages as m
+    where m.retention_expires_at not between m.sent_at and m.sent_at + interval '8760 hours'
+    union all
+    select 'a pair''s conversation has nobody else in it', count(*)
+    from messaging.conversation_pairs as p
+    where exists (
+        select from public.conversation_participants as o
+        where o.conversation_id = p.conversation_id and o.user_id not in (p.low, p.high)
+    )
+) as x
+where x.rows > 0;
+
+-- name: record_catalog
+select messaging.record_catalog();
+
+-- name: recorded_server
+select definition from messaging.expected_objects where kind = 'server';
+
+-- name: drift
+select
+    coalesce(e.kind, l.kind),
+    coalesce(e.name, l.name),
+    case when l.name is null then 'missing' when e.name is null then 'unexpected' else 'changed' end
+from messaging.expected_objects as e
+full join messaging.catalog() as l on e.kind = l.kind and e.name = l.name
+where e.definition is distinct from l.definition
+order by 1, 2;
+
+-- name: catalog
+select kind, name, definition from messaging.catalog() order by kind, name;
+
+-- name: find_user
+select messaging.find_user(%(username)s)::text;
+
+-- name: limit_retention
+-- A batch that takes this long is stuck, and waiting for locks is the exception: see functions/cleanup.sql.
+select set_config('statement_timeout', '60s', false), set_config('lock_timeout', '500ms', false);
+
+-- name: notice_tier_changes
+select messaging.notice_tier_changes();
+
+-- name: recalculate_batch
+select messaging.recalculate_batch(%(batch_size)s::int);
+
+-- name: pending_recalculations
+select messaging.pending_recalculations();
+
+-- name: soft_delete_batch
+select b.messages, b.reached::text
+from messaging.soft_delete_batch(%(from_expiry)s::timestamptz, %(batch_size)s::int) as b;
+
+-- name: cleanup_batch
+select b.messages, b.reached::text
+from messaging.cleanup_batch(
+    make_interval(hours => 24 * %(recovery_days)s::int), %(from_expiry)s::timestamptz, %(batch_size)s::int
+) as b;
+
+-- name: retention_preview
+select step, store_id::text, store_name, tier, messages
+from messaging.retention_preview(make_interval(hours => 24 * %(recovery_days)s::int));
+
+-- name: doctor
+-- One row a check: what is checked, whether all is well, what to do if not.
+with server as (
+    select r.* from pg_roles as r where r.rolname = 'bookconnect_dm_server'
+),
+
+feed as (
+    select r.* from pg_roles as r where r.rolname = 'bookconnect_dm_feed'
+),
+
+slots as (
+    select count(*) as used from pg_replication_slots
+)
+
+select 'the log is logical', current_setting('wal_level') = 'logical', 'Set wal_level = logical and restart PostgreSQL.'
+union all
+select
+    'an abandoned slot cannot fill the disk', current_setting('max_slot_wal_keep_size') <> '-1',
+    'Set max_slot_wal_keep_size, to 10GB for example.'
+union all
+select
+    'there is a slot to spare', slots.used < current_setting('max_replication_slots')::int,
+    'Raise max_replication_slots and max_wal_senders: each server process needs one of both.'
+from slots
+union all
+select
+    'no slot has lost its place', not exists (
+        select from pg_replication_slots as s
+        where s.slot_name like 'bookconnect\_dm\_%' and s.wal_status = 'lost'
+    ),
+    'Restart the server that owns it, or drop it with pg_drop_replication_slot; raise max_slot_wal_keep_size.'
+union all
+select
+    'the API has a login that may do nothing by itself',
+    exists (
+        select from server as s
+        where s.rolcanlogin
+            and not (s.rolsuper or s.rolbypassrls or s.rolreplication or s.rolcreaterole or s.rolcreatedb)
+    ),
+    'Run migrate up, then: alter role bookconnect_dm_server login nosuperuser nobypassrls noreplication'
+    || ' nocreaterole nocreatedb.'
+union all
+select
+    'the API''s login owns nothing',
+    not exists (select from pg_class as c inner join server as s on c.relowner = s.oid)
+    and not exists (select from pg_proc as p inner join server as s on p.proowner = s.oid),
+    'Give what bookconnect_dm_server owns to the owner of the schema: reassign owned by bookconnect_dm_server to ...'
+union all
+select
+    'the feed has a login that may replicate and nothing else',
+    exists (
+        select from feed as f
+        where f.rolcanlogin and f.rolreplication
+            and not (f.rolsuper or f.rolbypassrls or f.rolcreaterole or f.rolcreatedb)
+    ),
+    'Run migrate up, then: alter role bookconnect_dm_feed login replication nosuperuser nobypassrls nocreaterole.'
+union all
+select
+    'the publications are there',
+    (
+        select count(*) from pg_publication as p
+        where p.pubname in ('bookconnect_dm', 'bookconnect_dm_starts') and p.pubinsert
+    ) = 2,
+    'Run migrate verify: a publication was dropped or changed.'
+union all
+select
+    'no standby decides what is visible', current_setting('synchronous_standby_names') = '',
+    'With synchronous_standby_names the feed must read from that standby: point FEED_URL at it.';
+
+-- name: doctor_clocks
+select count(*) from public.conversations as c where c.position > clock_timestamp() + interval '1 minute';
+
+-- name: access_grants
+-- Every privilege on what is ours that somebody other than its owner holds: kind, name, column, role, privilege.
+-- What is ours: schema messaging with everything in it, and in public what the rules name.
+with relations as (
+    select c.oid, n.nspname || '.' || c.relname as full_name, c.relowner, c.relkind, c.relacl
+    from pg_class as c
+    inner join pg_namespace as n on c.relnamespace = n.oid
+    where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+        and (n.nspname = 'messaging' or n.nspname || '.' || c.relname = any(%(names)s))
+),
+
+held as (
+    select 'schema' as kind, n.nspname::text as name, '' as field, n.nspowner as owner, a.grantee, a.privilege_type
+    from pg_namespace as n
+    cross join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) as a
+    where n.nspname = 'messaging'
+    union all
+    select
+        case r.relkind when 'S' then 'sequence' else 'table' end, r.full_name, '', r.relowner, a.grantee,
+        a.privilege_type
+    from relations as r
+    cross join lateral aclexplode(
+        coalesce(r.relacl, acldefault(case r.relkind when 'S' then 's' else 'r' end::"char", r.relowner))
+    ) as a
+    union all
+    select 'column', r.full_name, c.attname, r.relowner, a.grantee, a.privilege_type
+    from relations as r
+    inner join pg_attribute as c on r.oid = c.attrelid
+    cross join lateral aclexplode(c.attacl) as a
+    union all
+    select 'function', n.nspname || '.' || p.proname, '', p.proowner, a.grantee, a.privilege_type
+    from pg_proc as p
+    inner join pg_namespace as n on p.pronamespace = n.oid
+    cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as a
+    where n.nspname = 'messaging' or n.nspname || '.' || p.proname = any(%(names)s)
+    union all
+    select 'type', n.nspname || '.' || t.typname, '', t.typowner, a.grantee, a.privilege_type
+    from pg_type as t
+    inner join pg_namespace as n on t.typnamespace = n.oid
+    -- Row types go with their tables, arrays with their elements.
+    left join pg_class as c on t.typrelid = c.oid
+    cross join lateral aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) as a
+    where n.nspname = 'messaging' and t.typtype in ('c', 'd', 'e', 'r')
+        and coalesce(c.relkind, 'c') = 'c'
+)
+
+select
+    h.kind, h.name, h.field, case when h.grantee = 0 then 'PUBLIC' else h.grantee::regrole::text end, h.privilege_type
+from held as h
+where h.grantee <> h.owner
+order by 1, 2, 3, 4, 5;
+
+-- name: access_items
+-- Everything that must have a rule: kind, name, column.
+select 'schema', n.nspname::text, ''
+from pg_namespace as n
+where n.nspname = 'messaging'
+union all
+select
+    case c.relkind when 'S' then 'sequence' else 'table' end, n.nspname || '.' || c.relname, ''
+from pg_class as c
+inner join pg_namespace as n on c.relnamespace = n.oid
+where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+    and (n.nspname = 'messaging' or n.nspname || '.' || c.relname = any(%(names)s))
+union all
+select 'column', n.nspname || '.' || c.relname, a.attname
+from pg_class as c
+inner join pg_namespace as n on c.relnamespace = n.oid
+inner join pg_attribute as a on c.oid = a.attrelid and a.attnum > 0 and not a.attisdropped
+where c.relkind in ('r', 'p', 'v', 'm', 'f')
+    and (n.nspname = 'messaging' or n.nspname || '.' || c.relname = any(%(names)s))
+union all
+select 'type', n.nspname || '.' || t.typname, ''
+from pg_type as t
+inner join pg_namespace as n on t.typnamespace = n.oid
+left join pg_class as c on t.typrelid = c.oid
+where n.nspname = 'messaging' and t.typtype in ('c', 'd', 'e', 'r') and coalesce(c.relkind, 'c') = 'c'
+union all
+select distinct 'function', n.nspname || '.' || p.proname, ''
+from pg_proc as p
+inner join pg_namespace as n on p.pronamespace = n.oid
+where n.nspname = 'messaging' or n.nspname || '.' || p.proname = any(%(names)s)
+    -- A wrapper that nobody has written down.
+    or (
+        n.nspname = 'public' and exists (
+            select from pg_depend as d
+            where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
+                and d.refobjid in (select f.oid from pg_proc as f where f.pronamespace = 'messaging'::regnamespace)
+        )
+    )
+order by 1, 2, 3;

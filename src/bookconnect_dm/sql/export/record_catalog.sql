@@ -1,0 +1,1 @@
+select messaging.record_catalog();

@@ -1,0 +1,37 @@
+-- What the feed asks besides the stream, as the feed's own login: REPLICATION and nothing else.
+-- On the replication connection these go by the simple protocol, values written in by the driver.
+
+-- name: publications
+select count(*)
+from pg_catalog.pg_publication
+where pubname = any(%(publications)s);
+
+-- name: slot
+select
+    plugin,
+    database = current_database() as is_here,
+    active_pid,
+    wal_status = 'lost' as is_lost,
+    confirmed_flush_lsn::text
+from pg_catalog.pg_replication_slots
+where slot_name = %(slot)s;
+
+-- name: terminate
+-- Only a walsender of this very login, and only while it holds the slot.
+select pg_terminate_backend(active_pid)
+from pg_catalog.pg_replication_slots
+where slot_name = %(slot)s and active_pid = %(pid)s;
+
+-- name: drop_slot
+select pg_drop_replication_slot(slot_name)
+from pg_catalog.pg_replication_slots
+where slot_name = %(slot)s and not active;
+
+-- name: inactive_slots
+select slot_name, confirmed_flush_lsn::text
+from pg_catalog.pg_replication_slots
+where
+    starts_with(slot_name, %(prefix)s)
+    and database = current_database()
+    and slot_name <> %(slot)s
+    and not active;

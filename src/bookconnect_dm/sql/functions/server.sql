@@ -1,0 +1,162 @@
+-- For our server alone --------------------------------------------------------------------------------------------
+-- These let the server speak for a member, so no client may execute them.
+
+-- States who is asking, until the end of the transaction. Both settings: a stale one of them would win otherwise.
+create or replace function messaging.become(actor uuid) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+begin
+    perform set_config(
+        'request.jwt.claims',
+        case when actor is null then '' else jsonb_build_object('sub', actor, 'role', 'authenticated')::text end, true
+    );
+    perform set_config('request.jwt.claim.sub', coalesce(actor::text, ''), true);
+    return true;
+end;
+$$;
+
+-- One row of a batch: the insert under row-level security as its sender, in a subtransaction. Where it could not lock
+-- within lock_wait_ms the code is BUSY: to be tried alone.
+create or replace function messaging.send_one(
+    actor uuid, message_id uuid, conversation_id uuid, content text, lock_wait_ms int default 1000
+) returns messaging.send_result
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp as $$
+declare
+    v_row public.direct_messages;
+    v_result messaging.send_result;
+    v_state text;
+begin
+    -- Before the subtransaction opens: rolled back inside it, the handler would run as the previous row's member.
+    perform messaging.become(actor);
+    perform set_config('lock_timeout', greatest(lock_wait_ms, 1)::text || 'ms', true);
+    v_result.n := 1;
+    begin
+        insert into public.direct_messages (id, conversation_id, sender_id, content)
+        values ($2, $3, $1, $4)
+        returning * into v_row;
+        v_result.is_new := true;
+    exception
+        when unique_violation or insufficient_privilege then
+            v_state := 'judge';
+        when lock_not_available or deadlock_detected then
+            v_result.code := 'BUSY';
+            v_result.detail := 'Somebody else holds this conversation.';
+        when others then
+            get stacked diagnostics v_state = returned_sqlstate, v_result.code = message_text,
+                v_result.detail = pg_exception_detail, v_result.field = pg_exception_hint;
+            if v_state not like 'PT%' then
+                v_result.code := 'INTERNAL';
+                v_result.detail := v_state;
+            end if;
+    end;
+    if v_state = 'judge' then
+        select j.code, j.detail into v_result.code, v_result.detail from messaging.judge_send($2, $3, $4) as j;
+        select (j.original).* into v_row from messaging.judge_send($2, $3, $4) as j where j.code is null;
+        v_result.is_new := false;
+    end if;
+    v_result.id := v_row.id;
+    v_result.conversation_id := v_row.conversation_id;
+    v_result.sender_id := v_row.sender_id;
+    v_result.content := v_row.content;
+    v_result.sent_at := v_row.sent_at;
+    v_result.retention_expires_at := v_row.retention_expires_at;
+    v_result.is_deleted := v_row.is_deleted;
+    return v_result;
+end;
+$$;
+
+-- A micro-batch of sends, at most 50 (64 subtransactions is where PostgreSQL's cache of them ends). One bad or
+-- blocked row harms no other: rows go in the order of conversations (two batches cannot lock crosswise), all rows
+-- together wait for locks 250 ms at most, and after a wait that ran out the rest of that conversation is skipped.
+create or replace function messaging.send_batch(
+    actors uuid [], message_ids uuid [], conversation_ids uuid [], contents text []
+) returns setof messaging.send_result
+language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp as $$
+declare
+    v_began timestamptz;
+    v_waited_ms numeric := 0;
+    v_locked uuid;
+    v_result messaging.send_result;
+    r record;
+begin
+    if cardinality(actors) > 50 then
+        perform messaging.fail('INVALID_REQUEST', 'A batch has at most 50 rows.');
+    end if;
+    for r in
+        select b.*
+        from unnest(actors, message_ids, conversation_ids, contents)
+            with ordinality as b (actor, message_id, conversation_id, content, n)
+        order by b.conversation_id, b.n
+    loop
+        if r.conversation_id is distinct from v_locked then
+            v_began := clock_timestamp();
+            v_result := messaging.send_one(
+                r.actor, r.message_id, r.conversation_id, r.content, least(100, 250 - v_waited_ms)::int
+            );
+            if v_result.code = 'BUSY' then
+                v_locked := r.conversation_id;
+                v_waited_ms := v_waited_ms + extract(milliseconds from clock_timestamp() - v_began);
+            end if;
+        end if;
+        -- A skipped row gives the result of the one before it: BUSY.
+        v_result.n := r.n;
+        return next v_result;
+    end loop;
+    perform messaging.become(null);
+end;
+$$;
+
+-- The conversations that a member is in, with everybody in them, and the snapshot in which that is true: live
+-- delivery merges it with the changes of membership that it has seen meanwhile.
+create or replace function messaging.membership(actor uuid)
+returns table (snapshot text, conversation_id uuid, user_ids uuid [])
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select pg_current_snapshot()::text, m.conversation_id, m.user_ids
+    from (select) as one
+    left join (
+        select p.conversation_id, array_agg(p.user_id order by p.user_id) as user_ids
+        from public.conversation_participants as me
+        inner join public.conversation_participants as p on me.conversation_id = p.conversation_id
+        where me.user_id = membership.actor
+        group by p.conversation_id
+    ) as m on true;
+end;
+
+create or replace function messaging.profile(user_id uuid) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select jsonb_build_object('username', p.username, 'displayname', p.displayname)
+    from messaging.host_profile(profile.user_id) as p;
+end;
+
+-- For tokens of the demo and of operators.
+create or replace function messaging.find_user(username text) returns uuid
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select messaging.host_find(find_user.username);
+end;
+
+-- The key with which servers sign what they say to each other through the log.
+create or replace function messaging.ephemeral_key() returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select s.value from messaging.settings as s where s.name = 'ephemeral_key';
+end;
+
+-- What the server of a package must find; raised when an older server could no longer work with these functions.
+create or replace function messaging.schema_version() returns int
+language sql immutable
+begin atomic
+    select 1;
+end;
+
+revoke all on function
+messaging.become(uuid), messaging.send_one(uuid, uuid, uuid, text, int),
+messaging.send_batch(uuid [], uuid [], uuid [], text []), messaging.membership(uuid), messaging.profile(uuid),
+messaging.find_user(text), messaging.ephemeral_key(), messaging.schema_version()
+from public, anon, authenticated, service_role, bookconnect_dm_server;
+grant execute on function
+messaging.become(uuid), messaging.send_one(uuid, uuid, uuid, text, int),
+messaging.send_batch(uuid [], uuid [], uuid [], text []), messaging.membership(uuid), messaging.profile(uuid),
+messaging.find_user(text), messaging.epoch(), messaging.ephemeral_key(), messaging.schema_version(), messaging.fail(text, text, text)
+to bookconnect_dm_server;

@@ -1,0 +1,143 @@
+-- Host adapter `standalone`: for the demo, the tests, and applications that have no tables of their own yet.
+-- It makes small host tables and answers what messaging asks of any host: docs/how-to/adapters.md.
+
+create schema if not exists auth;
+grant usage on schema auth to anon, authenticated, service_role, bookconnect_dm_server;
+
+create table if not exists auth.users (
+    id uuid primary key default gen_random_uuid()
+);
+
+create or replace function auth.uid() returns uuid
+language sql stable parallel safe
+begin atomic
+    select coalesce(
+        nullif(current_setting('request.jwt.claim.sub', true), ''),
+        nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'
+    )::uuid;
+end;
+
+create table if not exists public.users (
+    id uuid primary key references auth.users (id) on delete cascade,
+    username text not null unique,
+    displayname text,
+    avatar_url text,
+    user_tier text not null default 'free',
+    allow_direct_messages boolean not null default true
+);
+
+create table if not exists public.stores (
+    id uuid primary key default gen_random_uuid(),
+    name text not null
+);
+
+create table if not exists public.store_members (
+    store_id uuid not null references public.stores (id) on delete cascade,
+    user_id uuid not null references auth.users (id) on delete cascade,
+    role text not null default 'member' check (role in ('member', 'manager', 'owner')),
+    primary key (store_id, user_id)
+);
+
+-- Asked first, since asking for it again locks the table: code is applied while members write.
+do $$
+declare
+    v_table regclass;
+begin
+    if to_regclass('public.idx_store_members_user_id') is null then
+        create index idx_store_members_user_id on public.store_members (user_id);
+    end if;
+    -- No client reads or writes the host's tables through us.
+    for v_table in
+        select c.oid from pg_catalog.pg_class as c
+        where not c.relrowsecurity
+            and c.oid in (
+                'auth.users'::regclass, 'public.users'::regclass, 'public.stores'::regclass,
+                'public.store_members'::regclass
+            )
+    loop
+        execute pg_catalog.format('alter table %s enable row level security', v_table);
+    end loop;
+end;
+$$;
+
+revoke all on auth.users, public.users, public.stores, public.store_members
+    from public, anon, authenticated, service_role;
+
+create or replace function messaging.host_tier(user_id uuid) returns text
+language sql stable
+begin atomic
+    select coalesce(
+        (
+            select case when lower(u.user_tier) in ('privileged', 'privileged_plus') then lower(u.user_tier) end
+            from public.users as u
+            where u.id = host_tier.user_id
+        ),
+        'free'
+    );
+end;
+
+create or replace function messaging.host_stores(user_id uuid)
+returns table (store_id uuid, name text, role text)
+language sql stable
+begin atomic
+    select s.id, s.name, m.role
+    from public.store_members as m
+    inner join public.stores as s on m.store_id = s.id
+    where m.user_id = host_stores.user_id;
+end;
+
+create or replace function messaging.host_is_staff(user_id uuid, store_id uuid) returns boolean
+language sql stable
+begin atomic
+    select exists (
+        select from public.store_members as m
+        where m.user_id = host_is_staff.user_id and m.store_id = host_is_staff.store_id
+            and m.role in ('manager', 'owner')
+    );
+end;
+
+create or replace function messaging.host_profile(user_id uuid)
+returns table (id uuid, username text, displayname text, avatar_url text, allow_direct_messages boolean)
+language sql stable
+begin atomic
+    select u.id, u.username, u.displayname, u.avatar_url, u.allow_direct_messages
+    from public.users as u
+    where u.id = host_profile.user_id;
+end;
+
+create or replace function messaging.host_members(store_id uuid) returns table (user_id uuid)
+language sql stable
+begin atomic
+    select m.user_id
+    from public.store_members as m
+    where m.store_id = host_members.store_id;
+end;
+
+create or replace function messaging.host_find(username text) returns uuid
+language sql stable
+begin atomic
+    select u.id from public.users as u where u.username = host_find.username;
+end;
+
+create or replace function messaging.host_store_name(store_id uuid) returns text
+language sql stable
+begin atomic
+    select s.name from public.stores as s where s.id = host_store_name.store_id;
+end;
+
+-- Notices a change of tier in the transaction that makes it.
+create or replace function messaging.host_tier_changed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    perform messaging.notice_tier(new.id, old.user_tier);
+    return null;
+end;
+$$;
+
+create or replace trigger bookconnect_dm_tier_changed
+after update of user_tier on public.users
+for each row when (old.user_tier is distinct from new.user_tier)
+execute function messaging.host_tier_changed();
+
+revoke all on function auth.uid() from public, anon, authenticated, service_role;
+grant execute on function auth.uid() to anon, authenticated, service_role, bookconnect_dm_server;

@@ -1,0 +1,16 @@
+-- Indexes beyond the keys. Versioned. Which query uses each, and what each costs: docs/decisions/0006.
+
+create index idx_conversations_store_id on public.conversations (store_id);
+create index idx_participants_user_id on public.conversation_participants (user_id);
+
+-- History pages, catch-up, unread, preview, cascade; and the proof that the clock never gave one time twice.
+create unique index idx_messages_conversation_sent on public.direct_messages (conversation_id, sent_at desc);
+
+-- A member's messages by expiry: recalculation after a change of tier; erasure.
+create index idx_messages_sender_id on public.direct_messages (sender_id, retention_expires_at);
+
+-- The sweep's two steps.
+create index idx_messages_retention_expires on public.direct_messages (is_deleted, retention_expires_at);
+
+-- What was deleted since a position.
+create index idx_messages_deletions on public.direct_messages (conversation_id, deleted_at) where is_deleted;

@@ -1,0 +1,20 @@
+-- What clients, the server and workers call. Code: idempotent, applied again whenever its text changes.
+--
+-- Functions in public are thin SECURITY INVOKER wrappers in `begin atomic`, which binds names when they are made: a
+-- caller needs EXECUTE, but no USAGE on schema messaging. The work, and each error, is in messaging: SECURITY DEFINER,
+-- each with its own look at who is asking. Every body in plpgsql pins `search_path = pg_catalog, pg_temp`: an empty
+-- one is not enough, since the caller's temporary types come first then, and a domain there that is called
+-- `timestamptz` ran its CHECK with the owner's rights (tests/access/test_definers.py).
+-- A function that must see what another
+-- transaction has just committed is VOLATILE; all that only read are STABLE, so that they see one snapshot.
+--
+-- Results share names with arguments: bodies say $1, $2, or qualify. One file a topic, each ending with its grants:
+
+-- include functions/support.sql
+-- include functions/retention.sql
+-- include functions/sending.sql
+-- include functions/conversations.sql
+-- include functions/reading.sql
+-- include functions/catchup.sql
+-- include functions/cleanup.sql
+-- include functions/server.sql

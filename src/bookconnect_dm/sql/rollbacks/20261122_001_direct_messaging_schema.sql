@@ -1,0 +1,15 @@
+drop publication if exists bookconnect_dm_starts;
+drop publication if exists bookconnect_dm;
+drop type if exists messaging.send_result;
+drop type if exists messaging.history_row;
+drop table if exists messaging.settings;
+drop table if exists messaging.cleanup_ledger;
+drop table if exists messaging.legal_holds;
+drop table if exists messaging.reload_marks;
+drop table if exists messaging.recalculations;
+drop table if exists messaging.tier_changes;
+drop table if exists messaging.conversation_pairs;
+drop table if exists public.direct_messages;
+drop table if exists public.conversation_participants;
+drop table if exists public.conversations;
+drop function if exists messaging.uuidv7 ();

@@ -1,0 +1,1 @@
+drop function if exists messaging.notice_tier (uuid, text);
