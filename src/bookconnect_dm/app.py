@@ -1,0 +1,338 @@
+"""The server, put together.
+
+In charge of: which parts there are, the order in which they start and stop, and what they are
+told about each other.
+Knows about: every part.
+Does not know: how any part does its work.
+
+Start: database, writer, live feed, then the doors open. Stop: the doors close (sockets get 1012),
+then the writer empties, the feed gives its slot back, the database is let go. A database that is
+away stops none of this: the doors answer UNAVAILABLE until it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+import uvicorn
+import uvloop
+
+from bookconnect_dm import rest, wire, ws
+from bookconnect_dm.auth import Rules, sign
+from bookconnect_dm.calls import Demo
+from bookconnect_dm.config import Settings, SettingsError
+from bookconnect_dm.db import Database
+from bookconnect_dm.door import Door
+from bookconnect_dm.errors import Problem
+from bookconnect_dm.feed import Feed
+from bookconnect_dm.hub import Hub
+from bookconnect_dm.metrics import Metrics
+from bookconnect_dm.store import Store
+from bookconnect_dm.writer import CONNECTIONS as WRITER_CONNECTIONS
+from bookconnect_dm.writer import Writer
+
+__all__ = ["Server", "create_app", "run", "serve"]
+
+SCHEMA_VERSION: Final = 1
+"""What `messaging.schema_version()` must say; a test compares it with the migrations."""
+LOOK_S: Final = 1.0
+STOP_S: Final = 6
+PING_S: Final = 25.0
+USER_TIMEOUT_MS: Final = 10_000
+BACKLOG: Final = 2_048
+DEMO_TOKEN_S: Final = 12 * 3600.0
+DEMO_MEMBERS: Final = ("ada", "ben", "cleo", "dora", "edgar", "fern")
+REALTIME: Final = "/v1/realtime"
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+log = structlog.get_logger("app")
+
+
+class Server:
+    """An ASGI application: HTTP by Litestar, the socket by `ws`, and its own start and stop."""
+
+    def __init__(self, settings: Settings, *, demo: bool = False) -> None:
+        settings.require_for_serve()
+        self.settings = settings
+        self.metrics = Metrics()
+        prepared = settings.prepared_statements == "auto"
+        self._reads = Database(
+            settings.database_url,
+            size=settings.pool_size - WRITER_CONNECTIONS,
+            metrics=self.metrics,
+            prepared_statements=prepared,
+        )
+        self._writes = Database(
+            settings.database_url,
+            size=WRITER_CONNECTIONS,
+            metrics=self.metrics,
+            prepared_statements=prepared,
+            name="bookconnect-dm writer",
+        )
+        self.store = Store(self._reads)
+        self.writer = Writer(
+            self._writes, metrics=self.metrics, waiting_limit=settings.limits.waiting_sends
+        )
+        self.hub = Hub(queue_frames=settings.limits.socket_queue)
+        self.feed = Feed(
+            settings.feed_url,
+            instance=settings.instance_name,
+            on_transaction=self.hub.publish,
+            on_gap=self.hub.resync_all,
+        )
+        self._door = Door(
+            settings, store=self.store, writer=self.writer, hub=self.hub, metrics=self.metrics
+        )
+        self._http = rest.http_app(
+            self._door,
+            ready=self.why_not_ready,
+            demo=Demo(sign_in=self.sign_in, members=self.members) if demo else None,
+        )
+        self._background: list[asyncio.Task[None]] = []
+        self._refuse("The database was not reached yet.")
+        self._watch()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI door."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)  # type: ignore[arg-type]  # looser ASGI types
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["path"] == REALTIME:
+            await ws.realtime(self._door, scope, receive, send)
+        else:
+            await receive()
+            await ws.refuse(send, Problem("NOT_FOUND"))
+
+    async def why_not_ready(self) -> str | None:
+        """What keeps this server from storing and delivering; None if nothing does."""
+        if self._reads.refusal is not None:
+            return self._reads.refusal
+        if not await self._reads.is_up():
+            return "The database is away."
+        if not self.feed.healthy:
+            return "Live delivery is interrupted."
+        return None
+
+    # -- start and stop
+
+    async def start(self) -> None:
+        """Starts the parts. Raises `SettingsError` if the database has a schema that is not ours.
+
+        A database that is away is waited for in the background.
+        """
+        if not await self._look():
+            self._background.append(asyncio.create_task(self._look_until_there()))
+        self._background.append(asyncio.create_task(self._keep_feeding()))
+
+    async def stop(self) -> None:
+        """Stops the parts; the doors are closed already."""
+        await self.writer.stop()
+        await self.feed.stop()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._reads.close()
+        await self._writes.close()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        try:
+            await self.start()
+        except SettingsError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    # -- the schema must be ours
+
+    async def _look(self) -> bool:
+        """Whether the database is there, with our schema. Raises `SettingsError` for another."""
+        try:
+            found = await self.store.schema_version()
+        except Problem:
+            return False
+        if found == SCHEMA_VERSION:
+            self._refuse(None)
+            return True
+        todo = (
+            "run `bookconnect-dm migrate up`"
+            if found is None or found < SCHEMA_VERSION
+            else "install the newer server that belongs to it"
+        )
+        have = "no schema of ours" if found is None else f"schema version {found}"
+        raise SettingsError(
+            f"The database has {have}, and this server needs version {SCHEMA_VERSION}: {todo}."
+        )
+
+    async def _look_until_there(self) -> None:
+        """The database was away at the start: wait for it, and serve when it is the right one."""
+        while True:
+            await asyncio.sleep(LOOK_S * random.uniform(0.5, 1.5))  # noqa: S311
+            try:
+                if await self._look():
+                    log.info("database_reached")
+                    return
+            except SettingsError as error:
+                # Too late to refuse to start: refuse to work, and look again.
+                log.error("schema_refused", reason=str(error))  # noqa: TRY400  no traceback
+                self._refuse(str(error))
+                await asyncio.sleep(10 * LOOK_S)
+
+    def _refuse(self, reason: str | None) -> None:
+        self._reads.refusal = self._writes.refusal = reason
+
+    async def _keep_feeding(self) -> None:
+        """The feed comes back from everything by itself; should it end all the same, again."""
+        while True:
+            try:
+                await self.feed.run()
+            except Exception as error:  # the outer edge of a task
+                log.exception("feed_ended", error=type(error).__name__)
+            else:
+                return
+            await asyncio.sleep(LOOK_S)
+            self.hub.resync_all()
+
+    # -- what the demo adds
+
+    async def sign_in(self, username: str) -> wire.SignInAnswer:
+        """A token for a member of the demo. Raises `Problem`."""
+        user_id = await self.store.find_user(username)
+        if user_id is None:
+            raise Problem("USER_NOT_FOUND", "There is no such member.", field="username")
+        rules = Rules(audience=self.settings.jwt_audience, issuer=self.settings.jwt_issuer)
+        token = sign(
+            user_id,
+            self.settings.jwt_secret,
+            rules=rules,
+            ttl_s=DEMO_TOKEN_S,
+            now=time.time(),
+        )
+        return wire.SignInAnswer(token=token)
+
+    async def members(self) -> wire.DemoMembers:
+        """The members of the demo. Raises `Problem`."""
+        return wire.DemoMembers(
+            members=[
+                member
+                for name in DEMO_MEMBERS
+                if (member := await self.store.demo_member(name)) is not None
+            ]
+        )
+
+    def _watch(self) -> None:
+        feed, metrics = self.feed, self.metrics
+        metrics.watch("feed_healthy", "1 while live delivery works.", lambda: feed.healthy)
+        metrics.watch("feed_behind_bytes", "Log not confirmed yet.", lambda: feed.lag.behind_bytes)
+        metrics.watch("feed_lag_seconds", "Commit to delivery.", lambda: feed.lag.lag_s)
+        metrics.watch("feed_reconnects", "Streams begun anew.", lambda: feed.lag.reconnects)
+        metrics.watch("feed_gaps", "Times something was lost.", lambda: feed.lag.gaps)
+        metrics.watch("sends_waiting", "Sends not on their way.", lambda: self.writer.waiting)
+        metrics.watch("subscribers", "Sockets that hear events.", lambda: self.hub.subscriber_count)
+
+
+def create_app(settings: Settings, *, demo: bool = False) -> Server:
+    """The ASGI application. Raises `SettingsError`, naming all that is missing."""
+    return Server(settings, demo=demo)
+
+
+def run(settings: Settings, *, demo: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT. Raises `SettingsError`."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings, demo=demo))
+
+
+async def serve(settings: Settings, *, demo: bool = False) -> None:
+    """Serves, in the running loop, until SIGTERM or SIGINT. Raises `SettingsError`."""
+    _set_up_logging(settings.log_level)
+    app = create_app(settings, demo=demo)
+    with contextlib.closing(_listen(settings.host, settings.port)) as listener:
+        await app.start()
+        try:
+            await _Uvicorn(_uvicorn_config(app)).serve(sockets=[listener])
+        finally:
+            await app.stop()
+
+
+def _uvicorn_config(app: Server) -> uvicorn.Config:
+    limits = app.settings.limits
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws=ws.SocketProtocol,
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=limits.frame_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        timeout_graceful_shutdown=STOP_S,
+    )
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn's server, which ends quietly when told to: whoever called us goes on after us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops on a signal, and gives the handlers back."""
+        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {one: signal.signal(one, self._on_signal) for one in wanted}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit  # the second one does not wait for anybody
+        self.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `SettingsError` if the address is not to be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"Cannot listen on {host}:{port} ({error.strerror}).") from error
+    # Inherited by each connection: one that takes nothing for so long is dropped by the kernel.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    return listener
+
+
+def _set_up_logging(level: str) -> None:
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.WARNING))
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )

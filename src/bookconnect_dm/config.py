@@ -1,0 +1,231 @@
+"""Settings: read once, checked once, frozen.
+
+In charge of: every setting's name, default and range, and what to tell whoever got one wrong.
+Knows about: the environment's variables, all with the prefix BOOKCONNECT_DM_.
+Does not know: who uses a setting.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal, TypeVar, get_args
+
+PREFIX: Final = "BOOKCONNECT_DM_"
+SECRET_BYTES: Final = 32
+CONTENT_LENGTH: Final = 1000
+FRAME_BYTES: Final = 65_536
+
+Adapter = Literal["standalone", "bookconnect", "supabase"]
+PreparedStatements = Literal["auto", "off"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_Choice = TypeVar("_Choice", bound=str)
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """What one member, or one request, may use; 0 switches a limit off.
+
+    Read from LIMIT_<NAME>. Sizes of frames, bodies and pages cannot be switched off, only set.
+    """
+
+    sends_per_second: float = 10.0
+    send_burst: int = 200
+    starts_per_hour: int = 60
+    sockets: int = 20
+    frames_per_second: float = 50.0
+    frame_burst: int = 400
+    auth_seconds: float = 10.0
+    frame_bytes: int = FRAME_BYTES
+    body_bytes: int = 1_048_576
+    page: int = 100
+    waiting_sends: int = 5_000
+    socket_queue: int = 1_000
+
+    @classmethod
+    def off(cls) -> LimitSettings:
+        """No rate limits at all; for tests and benchmarks."""
+        return cls(
+            sends_per_second=0, send_burst=0, starts_per_hour=0, sockets=0,
+            frames_per_second=0, frame_burst=0,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that differs between two installations. Secrets stay out of its `repr`."""
+
+    database_url: str = field(default="", repr=False)
+    admin_url: str = field(default="", repr=False)
+    feed_url: str = field(default="", repr=False)
+    retention_url: str = field(default="", repr=False)
+    retention_schedule: tuple[str, ...] = ("01:00", "02:00")
+    host_adapter: Adapter = "standalone"
+    jwt_secret: str = field(default="", repr=False)
+    jwks_url: str = ""
+    jwt_audience: str = "authenticated"
+    jwt_issuer: str = ""
+    instance: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    log_level: LogLevel = "info"
+    recovery_window: int = 7
+    prepared_statements: PreparedStatements = "auto"
+    pool_size: int = 10
+    origins: tuple[str, ...] = ("*",)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """The settings in `env`. Raises `SettingsError` for the first one that is wrong."""
+        unknown = _unknown_names(env)
+        if unknown:
+            raise SettingsError(
+                f"There is no setting {unknown[0]}: correct its name, or remove it."
+            )
+        read = _Reader(env)
+        found = cls(
+            database_url=read.text("DATABASE_URL"),
+            admin_url=read.text("ADMIN_URL"),
+            feed_url=read.text("FEED_URL"),
+            retention_url=read.text("RETENTION_URL"),
+            retention_schedule=read.times("RETENTION_SCHEDULE", ("01:00", "02:00")),
+            host_adapter=read.choice("HOST_ADAPTER", "standalone", get_args(Adapter)),
+            jwt_secret=read.secret("JWT_SECRET"),
+            jwks_url=read.text("JWKS_URL"),
+            jwt_audience=read.text("JWT_AUDIENCE", "authenticated"),
+            jwt_issuer=read.text("JWT_ISSUER"),
+            instance=read.instance("INSTANCE"),
+            host=read.text("HOST", "127.0.0.1"),
+            port=int(read.number("PORT", 8080, least=0, most=65_535)),
+            log_level=read.choice("LOG_LEVEL", "info", get_args(LogLevel)),
+            recovery_window=int(read.number("RECOVERY_WINDOW", 7, least=0, most=3650)),
+            prepared_statements=read.choice(
+                "PREPARED_STATEMENTS", "auto", get_args(PreparedStatements)
+            ),
+            pool_size=int(read.number("POOL_SIZE", 10, least=4, most=500)),
+            origins=read.origins("ORIGINS", ("*",)),
+            limits=read.limits(),
+        )
+        if found.jwt_secret and found.jwks_url:
+            raise SettingsError(
+                f"Set {PREFIX}JWT_SECRET or {PREFIX}JWKS_URL, not both: "
+                "a token must have one way to be right."
+            )
+        return found
+
+    @property
+    def instance_name(self) -> str:
+        """INSTANCE, or a name that this host and port keep across restarts."""
+        return self.instance or default_instance(socket.gethostname(), self.port)
+
+    def missing_for_serve(self) -> list[str]:
+        """The variables that `serve` cannot do without and that are not set."""
+        missing = [
+            name
+            for name, value in (("DATABASE_URL", self.database_url), ("FEED_URL", self.feed_url))
+            if not value
+        ]
+        if not (self.jwt_secret or self.jwks_url):
+            missing.append("JWT_SECRET (or BOOKCONNECT_DM_JWKS_URL)")
+        return [PREFIX + name for name in missing]
+
+    def require_for_serve(self) -> None:
+        """Raises `SettingsError`, naming everything that is missing, unless `serve` can start."""
+        missing = self.missing_for_serve()
+        if missing:
+            raise SettingsError("Before serving, set " + ", ".join(missing) + ".")
+
+
+def default_instance(host: str, port: int) -> str:
+    """A name for a slot made from host and port: only `[a-z0-9_]`, at most 48 characters."""
+    tail = f"_{port}"
+    name = re.sub(r"[^a-z0-9]+", "_", host.lower()).strip("_") or "host"
+    return name[: 48 - len(tail)] + tail
+
+
+_PLAIN: Final = tuple(f.name.upper() for f in fields(Settings) if f.name != "limits")
+_LIMITS: Final = tuple(f"LIMIT_{f.name.upper()}" for f in fields(LimitSettings))
+SETTING_NAMES: Final = tuple(PREFIX + name for name in (*_PLAIN, *_LIMITS))
+"""Every variable that is read; the reference page lists exactly these."""
+
+_MUST_BE_POSITIVE: Final = frozenset(
+    {"frame_bytes", "body_bytes", "page", "waiting_sends", "socket_queue", "auth_seconds"}
+)
+
+
+def _unknown_names(env: Mapping[str, str]) -> list[str]:
+    return sorted(n for n in env if n.startswith(PREFIX + "LIMIT_") and n not in SETTING_NAMES)
+
+
+class _Reader:
+    """Reads one variable at a time and says clearly what is wrong with it."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._env.get(PREFIX + name, "").strip() or default
+
+    def choice(self, name: str, default: _Choice, allowed: tuple[_Choice, ...]) -> _Choice:
+        value = self.text(name, default).lower()
+        for one in allowed:
+            if value == one:
+                return one
+        raise SettingsError(f"{PREFIX}{name} must be one of {', '.join(allowed)}.")
+
+    def number(self, name: str, default: float, *, least: float, most: float) -> float:
+        text = self.text(name)
+        try:
+            value = float(text) if text else float(default)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise SettingsError(f"{PREFIX}{name} must be a number from {least:g} to {most:g}.")
+        return value
+
+    def secret(self, name: str) -> str:
+        value = self._env.get(PREFIX + name, "")
+        if value and len(value.encode()) < SECRET_BYTES:
+            raise SettingsError(f"{PREFIX}{name} must have {SECRET_BYTES} bytes or more.")
+        return value
+
+    def instance(self, name: str) -> str:
+        value = self.text(name)
+        if value and not re.fullmatch(r"[a-z0-9_]{1,48}", value):
+            raise SettingsError(f"{PREFIX}{name} must be 1 to 48 characters of a-z, 0-9 and _.")
+        return value
+
+    def times(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        parts = tuple(part.strip() for part in self.text(name).split(",") if part.strip())
+        for part in parts:
+            if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", part):
+                raise SettingsError(f"{PREFIX}{name} must be times such as 01:00,02:00 (UTC).")
+        return parts or default
+
+    def origins(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        parts = tuple(p.strip().rstrip("/") for p in self.text(name).split(",") if p.strip())
+        for part in parts:
+            if part != "*" and not re.fullmatch(r"https?://[^/\s]+", part):
+                raise SettingsError(
+                    f"{PREFIX}{name} must be * or origins such as https://shop.example, "
+                    "separated by commas."
+                )
+        return parts or default
+
+    def limits(self) -> LimitSettings:
+        values: dict[str, float] = {}
+        for f in fields(LimitSettings):
+            default: int | float = f.default  # type: ignore[assignment]  # all are numbers
+            least = 1 if f.name in _MUST_BE_POSITIVE else 0
+            most = {"page": 100, "frame_bytes": 16_777_216}.get(f.name, 1e9)
+            value = self.number(f"LIMIT_{f.name.upper()}", default, least=least, most=most)
+            values[f.name] = int(value) if isinstance(default, int) else value
+        return LimitSettings(**values)  # type: ignore[arg-type]  # as above

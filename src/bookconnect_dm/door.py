@@ -1,0 +1,98 @@
+"""What both doors have in common, REST and the socket.
+
+In charge of: who is asking, how often he may, and handing what he wants to the parts behind.
+Knows about: the parts of a running server.
+Does not know: HTTP, frames, close codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from uuid import UUID
+
+from bookconnect_dm import wire
+from bookconnect_dm.auth import Identity
+from bookconnect_dm.config import CONTENT_LENGTH, Settings
+from bookconnect_dm.errors import Problem
+from bookconnect_dm.hub import Hub
+from bookconnect_dm.keys import Keyring
+from bookconnect_dm.limits import MemberBuckets
+from bookconnect_dm.metrics import Metrics
+from bookconnect_dm.store import Store
+from bookconnect_dm.writer import Sent, Writer
+
+__all__ = ["Door"]
+
+
+class Door:
+    """The parts of a server as `rest` and `ws` use them."""
+
+    def __init__(
+        self, settings: Settings, *, store: Store, writer: Writer, hub: Hub, metrics: Metrics
+    ) -> None:
+        limits = settings.limits
+        self.settings = settings
+        self.store = store
+        self.hub = hub
+        self.metrics = metrics
+        self.sockets: Counter[UUID] = Counter()
+        self._keyring = Keyring(settings)
+        self._writer = writer
+        self._sends = MemberBuckets(limits.sends_per_second, limits.send_burst)
+        self._starts = MemberBuckets(limits.starts_per_hour / 3600, limits.starts_per_hour)
+
+    async def identify(self, token: str) -> Identity:
+        """The member that `token` stands for. Raises `Problem`."""
+        return await self._keyring.identify(token)
+
+    def send(
+        self, actor: UUID, conversation_id: UUID, *, content: str, message_id: UUID | None
+    ) -> asyncio.Future[Sent]:
+        """Hands a message to the writer; await the answer. Raises `Problem`."""
+        self._take_turn(self._sends, actor, "sends")
+        return self._writer.submit(actor, conversation_id, content=content, message_id=message_id)
+
+    async def start(self, actor: UUID, request: wire.StartRequest) -> wire.StartAnswer:
+        """Makes a conversation, or finds the one there is. Raises `Problem`."""
+        self._take_turn(self._starts, actor, "starts")
+        answer = await self.store.start(actor, request)
+        if answer.is_existing:
+            self._starts.give_back(actor)
+        return answer
+
+    def enter(self, actor: UUID) -> bool:
+        """Counts one more socket of this member; False if he has as many as he may."""
+        most = self.settings.limits.sockets
+        if most and self.sockets[actor] >= most:
+            self.metrics.limited("sockets")
+            return False
+        self.sockets[actor] += 1
+        return True
+
+    def leave(self, actor: UUID) -> None:
+        """One socket of this member is gone."""
+        self.sockets[actor] -= 1
+        if self.sockets[actor] <= 0:
+            del self.sockets[actor]
+
+    def shown_limits(self) -> wire.Limits:
+        """The limits, for clients that want to stay below them."""
+        limits = self.settings.limits
+        return wire.Limits(
+            content_length=CONTENT_LENGTH,
+            frame_bytes=limits.frame_bytes,
+            sends_per_second=limits.sends_per_second,
+            send_burst=limits.send_burst,
+            starts_per_hour=limits.starts_per_hour,
+            sockets=limits.sockets,
+            frames_per_second=limits.frames_per_second,
+            frame_burst=limits.frame_burst,
+        )
+
+    def _take_turn(self, buckets: MemberBuckets, actor: UUID, limit: str) -> None:
+        wait_s = buckets.take(actor, time.monotonic())
+        if wait_s > 0:
+            self.metrics.limited(limit)
+            raise Problem("RATE_LIMIT_EXCEEDED", retry_after=round(wait_s, 3))

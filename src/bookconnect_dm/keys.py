@@ -1,0 +1,104 @@
+"""The keys that tokens are checked with.
+
+In charge of: having them at hand: one shared secret, or a published set that is fetched, kept,
+and fetched again when it may be old.
+Knows about: HTTP, and how often to ask a publisher who does not answer.
+Does not know: what a token says (`auth` does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+import httpx
+import structlog
+
+from bookconnect_dm.auth import Identity, KeySet, Rules, UnknownKeyError, verify
+from bookconnect_dm.config import Settings
+from bookconnect_dm.errors import Problem
+
+__all__ = ["Keyring"]
+
+FRESH_S: Final = 600.0
+"""A published set is used this long before it is looked at again, so that a withdrawn key goes."""
+PAUSE_S: Final = (10.0, 300.0)
+"""Between two fetches at least this long, whatever tokens ask for; doubled while they fail."""
+FETCH_S: Final = 5.0
+DOCUMENT_BYTES: Final = 1_048_576
+
+log = structlog.get_logger("keys")
+
+
+class Keyring:
+    """Says who a token stands for, with the keys of this installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._rules = Rules(audience=settings.jwt_audience, issuer=settings.jwt_issuer)
+        self._url = settings.jwks_url
+        self._keys = KeySet.of_secret(settings.jwt_secret) if settings.jwt_secret else None
+        self._fetched_at = float("-inf")
+        self._next_fetch = float("-inf")
+        self._pause = PAUSE_S[0]
+        self._fetching = asyncio.Lock()
+
+    async def identify(self, token: str) -> Identity:
+        """The member that `token` stands for. Raises `Problem`."""
+        keys = await self._current()
+        try:
+            return verify(token, keys, rules=self._rules, now=time.time())
+        except UnknownKeyError:
+            pass
+        # A key that was made after our set was fetched: look once more, if we have not just done.
+        keys = await self._refreshed(keys)
+        try:
+            return verify(token, keys, rules=self._rules, now=time.time())
+        except UnknownKeyError:
+            raise Problem("UNAUTHENTICATED", "The token is not one of ours.") from None
+
+    async def _current(self) -> KeySet:
+        keys = self._keys
+        if keys is None:
+            keys = await self._refreshed(None)
+        elif self._url and time.monotonic() > self._fetched_at + FRESH_S:
+            keys = await self._refreshed(keys)
+        return keys
+
+    async def _refreshed(self, seen: KeySet | None) -> KeySet:
+        """A set newer than `seen`, or `seen` if there is none to be had now."""
+        async with self._fetching:
+            if self._keys is seen and self._url and time.monotonic() >= self._next_fetch:
+                await self._fetch()
+            if self._keys is None:
+                raise Problem(
+                    "UNAVAILABLE", "The keys for tokens are not available.", retry_after=5
+                )
+            return self._keys
+
+    async def _fetch(self) -> None:
+        try:
+            self._keys = KeySet.of_jwks(await _download(self._url))
+        except (httpx.HTTPError, ValueError, TimeoutError) as error:
+            log.warning("jwks_not_fetched", error=type(error).__name__, detail=str(error))
+            self._next_fetch = time.monotonic() + self._pause
+            self._pause = min(self._pause * 2, PAUSE_S[1])
+        else:
+            self._pause = PAUSE_S[0]
+            self._fetched_at = time.monotonic()
+            self._next_fetch = self._fetched_at + self._pause
+
+
+async def _download(url: str) -> bytes:
+    body = bytearray()
+    async with (
+        asyncio.timeout(FETCH_S),
+        httpx.AsyncClient(follow_redirects=False) as client,
+        client.stream("GET", url, headers={"accept": "application/json"}) as response,
+    ):
+        response.raise_for_status()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > DOCUMENT_BYTES:
+                raise ValueError("the JWKS document is too large")
+    return bytes(body)
