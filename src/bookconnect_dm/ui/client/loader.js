@@ -1,0 +1,83 @@
+/**
+ * In charge of: fetching what the state marks as missing or stale: the open thread, older pages, single rows.
+ * Knows about: which marks there are. Does not know about: why they were set.
+ */
+import { ApiError, toProblem } from '../net/problem.js';
+
+const FIRST_PAUSE_MS = 60;
+const LONGEST_PAUSE_MS = 5_000;
+
+export class Loader {
+  /** @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #rows = new Map();
+  /** @type {Map<string, number>} */
+  #tries = new Map();
+
+  /** @param {import('../state/store.js').Store} store @param {import('../net/api.js').Api} api */
+  constructor(store, api) {
+    this.store = store;
+    this.api = api;
+  }
+
+  /** Fetches what is wanted now; call it after each change of the state. */
+  pump() {
+    const { state } = this.store;
+    if (!state.me || state.link === 'offline' || state.link === 'signed_out') return;
+    for (const id of Object.keys(state.stale_rows)) this.#scheduleRow(id);
+    const id = state.open_id;
+    if (id && this.#wantsNewest(state.threads[id])) void this.load(id, 'newest');
+  }
+
+  stop() {
+    for (const timer of this.#rows.values()) clearTimeout(timer);
+    this.#rows.clear();
+  }
+
+  /** A page of a thread. @param {string} id @param {'newest' | 'older'} which */
+  async load(id, which) {
+    const held = this.store.state.threads[id];
+    if (held?.loading) return;
+    if (which === 'older' && !held?.older_cursor) return;
+    const asked_after = held?.messages.at(-1)?.sent_at ?? '';
+    this.store.dispatch({ type: 'thread_asked', id, which });
+    try {
+      const page = await this.api.messages(id, which === 'older' ? held?.older_cursor : null);
+      this.store.dispatch({ type: 'page', id, which, page, asked_after });
+    } catch (error) {
+      if (isGone(error)) this.store.dispatch({ type: 'conversation_gone', id });
+      this.store.dispatch({ type: 'thread_failed', id, problem: toProblem(error) });
+    }
+  }
+
+  /** @param {import('../state/types.js').Thread | undefined} thread */
+  #wantsNewest(thread) {
+    if (!thread) return true;
+    return thread.loading === null && thread.problem === null && (!thread.loaded || thread.stale);
+  }
+
+  /** Rows wait a moment: an event can be a breath ahead of what a query sees. @param {string} id */
+  #scheduleRow(id) {
+    if (this.#rows.has(id)) return;
+    const tries = this.#tries.get(id) ?? 0;
+    const pause_ms = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tries);
+    this.#tries.set(id, tries + 1);
+    this.#rows.set(id, setTimeout(() => void this.#row(id), pause_ms));
+  }
+
+  /** @param {string} id */
+  async #row(id) {
+    this.store.dispatch({ type: 'row_asked', id });
+    try {
+      const row = await this.api.conversation(id);
+      this.#rows.delete(id);
+      this.store.dispatch({ type: 'row', row });
+      if (!(id in this.store.state.stale_rows)) this.#tries.delete(id);
+    } catch (error) {
+      this.#rows.delete(id);
+      this.store.dispatch(isGone(error) ? { type: 'conversation_gone', id } : { type: 'row_failed', id });
+    }
+  }
+}
+
+/** @param {unknown} error */
+const isGone = (error) => error instanceof ApiError && error.code === 'CONVERSATION_NOT_FOUND';

@@ -1,0 +1,36 @@
+/**
+ * In charge of: saying new messages to screen readers, and nothing else: no page that loads, nothing of mine, nothing twice.
+ * Knows about: which messages were there when the thread was opened. Does not know about: markup.
+ */
+
+const KEPT = 3;
+
+export class Announcer {
+  /** @type {string | null} */
+  #since = null;
+  #thread_id = '';
+  /** @type {{id: string, content: string}[]} */
+  said = [];
+
+  /**
+   * Looks at the thread again; `said` holds the last few new messages.
+   * @param {string} id @param {import('../state/types.js').Thread | undefined} thread @param {string} my_id
+   */
+  look(id, thread, my_id) {
+    if (id !== this.#thread_id) {
+      this.#thread_id = id;
+      this.#since = null;
+      this.said = [];
+    }
+    if (!thread?.loaded) return;
+    const newest = thread.messages.at(-1)?.sent_at ?? '';
+    if (this.#since === null) {
+      this.#since = newest;
+      return;
+    }
+    const since = this.#since;
+    const fresh = thread.messages.filter((message) => message.sent_at > since && message.sender_id !== my_id);
+    if (newest > since) this.#since = newest;
+    if (fresh.length > 0) this.said = [...this.said, ...fresh].slice(-KEPT);
+  }
+}

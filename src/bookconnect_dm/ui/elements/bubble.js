@@ -1,0 +1,88 @@
+/**
+ * In charge of: one line of a thread: bubble, what stands beside it, what stands under it.
+ * Knows about: markup and words. Does not know about: the list, scrolling, the client.
+ */
+import { html, nothing } from '../vendor/lit.js';
+import { linkify } from '../text/linkify.js';
+import { isEmojiOnly } from '../text/person.js';
+import { clock, expiryDate, fullTime, timeLeft } from '../text/time.js';
+import { alertIcon, clockIcon, trashIcon } from './icons.js';
+
+/** @typedef {import('../state/select.js').Bubble} Bubble */
+/**
+ * @typedef {object} Given
+ * @property {import('./rows.js').Voice} voice
+ * @property {number} now_ms
+ * @property {string} name  of the other one
+ * @property {boolean} active  its details are shown
+ * @property {boolean} asking  "Delete for both of you?"
+ * @property {boolean} tab_stop
+ * @property {'sent' | 'seen' | null} receipt
+ * @property {boolean} offline
+ * @property {(what: 'remove' | 'confirm' | 'keep' | 'resend' | 'discard', bubble: Bubble) => void} act
+ */
+
+/** @param {string} content */
+const body = (content) => linkify(content).map((part) => (part.href
+  ? html`<a href=${part.href} target="_blank" rel="noopener noreferrer nofollow ugc" dir="ltr">${part.text}</a>` : part.text));
+
+/** @param {Bubble} bubble @param {Given} given */
+export function bubbleLine(bubble, given) {
+  const { words, place } = given.voice;
+  const shape = [
+    'line', bubble.mine ? 'mine' : 'theirs', bubble.first ? 'first' : '', bubble.last ? 'last' : '', given.active ? 'active' : '',
+    isEmojiOnly(bubble.content) ? 'emoji' : '', bubble.outgoing?.state === 'failed' ? 'failed' : '',
+  ].join(' ');
+  const who = bubble.mine ? words.you : given.name;
+  return html`<li class=${shape} data-id=${bubble.id}>
+    <div class="main">
+      <article class="bubble" dir="auto" tabindex=${given.tab_stop ? 0 : -1} aria-label=${`${words.said(who, bubble.content)}, ${fullTime(bubble.at, place)}`}>${body(bubble.content)}</article>
+      ${given.active ? beside(bubble, given) : nothing}
+    </div>
+    ${under(bubble, given)}
+  </li>`;
+}
+
+/** @param {Bubble} bubble @param {Given} given */
+function beside(bubble, { voice: { words, place }, now_ms, asking, act }) {
+  if (bubble.outgoing) return nothing;
+  if (asking) {
+    return html`<span class="beside ask"><span>${words.removeQuestion}</span>
+      <button class="text-button danger" data-act="confirm" @click=${() => act('confirm', bubble)}>${words.remove}</button>
+      <button class="text-button plain" @click=${() => act('keep', bubble)}>${words.keep}</button></span>`;
+  }
+  return html`<span class="beside">
+    ${bubble.expires_at ? html`<span class="kept" title=${words.keptUntil(fullTime(bubble.expires_at, place))}>${clockIcon()}<span>${words.until(expiryDate(bubble.expires_at, now_ms, place))}</span></span>` : nothing}
+    ${bubble.mine ? html`<button class="icon-button" data-act="remove" aria-label=${words.remove} title=${words.remove} @click=${() => act('remove', bubble)}>${trashIcon()}</button>` : nothing}
+  </span>`;
+}
+
+/** @param {Bubble} bubble @param {Given} given */
+function under(bubble, given) {
+  const { voice: { words, place }, now_ms, act } = given;
+  if (bubble.outgoing?.state === 'failed') {
+    return html`<p class="under failed" role="status">${alertIcon()}<span>${words.notSent}${reason(bubble, words)}</span>
+      <button class="text-button" data-act="resend" @click=${() => act('resend', bubble)}>${words.tryAgain}</button>
+      <button class="text-button plain" @click=${() => act('discard', bubble)}>${words.discard}</button></p>`;
+  }
+  if (!bubble.last) return nothing;
+  const left = bubble.expires_at ? timeLeft(bubble.expires_at, now_ms, place) : null;
+  return html`<p class="under">
+    <time datetime=${bubble.at} title=${fullTime(bubble.at, place)}>${clock(bubble.at, place)}</time>
+    ${left ? html`<span class="goes">${clockIcon(14)}${words.goesIn(left)}</span>` : nothing}
+    ${state(bubble, given)}
+  </p>`;
+}
+
+/** @param {Bubble} bubble @param {typeof import('../text/en.js').en} words */
+function reason(bubble, words) {
+  const problem = bubble.outgoing?.problem;
+  return problem && problem.code !== 'NETWORK' ? html`. ${words.problem(problem)}` : nothing;
+}
+
+/** @param {Bubble} bubble @param {Given} given */
+function state(bubble, { voice: { words }, receipt, offline }) {
+  if (bubble.outgoing) return html`<span class="state" data-state="sending">${offline ? words.waitingToSend : words.sending}</span>`;
+  if (!receipt) return nothing;
+  return html`<span class="state" data-state=${receipt}>${receipt === 'seen' ? words.seen : words.sent}</span>`;
+}

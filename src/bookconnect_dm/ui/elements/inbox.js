@@ -1,0 +1,219 @@
+/**
+ * In charge of: the list of conversations and the search field above it.
+ * Knows about: rows, the member search. Does not know about: threads, routes (it asks to go).
+ */
+import { LitElement, css, html, nothing, repeat } from '../vendor/lit.js';
+import { inboxRows } from '../state/select.js';
+import { en } from '../text/en.js';
+import { expiryDate } from '../text/time.js';
+import { base } from '../styles/base.js';
+import { bar, rows } from '../styles/rows.js';
+import { skeleton } from '../styles/skeleton.js';
+import { GoEvent, SayEvent } from './go.js';
+import { clockIcon, closeIcon, penIcon, searchIcon } from './icons.js';
+import { MemberSearch } from './member-search.js';
+import { boneRows, conversationRow, memberRow } from './rows.js';
+import { strip, stripStyles } from './strip.js';
+import { toProblem } from '../net/problem.js';
+
+/** The inbox: search, strip, rows. */
+export class BookconnectInbox extends LitElement {
+  static properties = {
+    state: { attribute: false }, client: { attribute: false }, voice: { attribute: false }, hrefFor: { attribute: false },
+    selected: {}, query: { state: true }, picking: { state: true },
+  };
+
+  static styles = [base, bar, rows, skeleton, stripStyles, css`
+    :host {
+      display: flex;
+      flex-direction: column;
+      min-height: 0;
+      background: var(--_surface);
+    }
+    .list {
+      flex: 1;
+      min-height: 0;
+      overflow-y: auto;
+      overscroll-behavior: contain;
+      padding-bottom: 16px;
+      scrollbar-width: thin;
+      scrollbar-color: var(--_line) transparent;
+    }
+    .empty {
+      display: grid;
+      justify-items: center;
+      gap: 16px;
+      padding: 64px 32px;
+      color: var(--_soft);
+      text-align: center;
+    }
+    .notice {
+      display: flex;
+      align-items: center;
+      gap: 10px;
+      margin: 0 16px 8px;
+      padding: 12px 14px;
+      border: 1px solid var(--_line);
+      border-radius: var(--_card-radius);
+      background: var(--_paper);
+      color: var(--_soft);
+      font-size: 14px;
+    }
+    .link {
+      display: inline-grid;
+      place-items: center;
+      text-decoration: none;
+    }
+    .empty p {
+      max-width: 30ch;
+      text-wrap: balance;
+    }
+    .face { width: 44px; height: 44px; border-radius: 50%; flex: none; }
+    .row.bones { pointer-events: none; }
+    .bones .text { gap: 10px; }
+    .name-0, .name-1, .name-2 { height: 14px; width: 42%; }
+    .name-1 { width: 30%; }
+    .name-2 { width: 52%; }
+    .said-0, .said-1, .said-2 { height: 12px; width: 84%; }
+    .said-1 { width: 66%; }
+    .said-2 { width: 74%; }
+  `];
+
+  constructor() {
+    super();
+    /** @type {import('../state/types.js').State | null} */
+    this.state = null;
+    /** @type {import('../client/client.js').Client | null} */
+    this.client = null;
+    /** @type {import('./rows.js').Voice} */
+    this.voice = { words: en, place: {} };
+    this.hrefFor = (/** @type {string} */ to) => `#${to}`;
+    this.selected = '';
+    this.query = '';
+    this.picking = '';
+    this.search = new MemberSearch(this);
+  }
+
+  render() {
+    const { words } = this.voice;
+    if (!this.state) return nothing;
+    return html`
+      <header class="bar">
+        <h1>${words.messages}</h1>
+        <a class="icon-button" href=${this.hrefFor('new')} aria-label=${words.newMessage} title=${words.newMessage} @click=${(/** @type {MouseEvent} */ event) => this.#go(event, 'new')}>${penIcon()}</a>
+      </header>
+      <div class="search" role="search" aria-label=${words.search}>
+        ${searchIcon()}
+        <input type="search" placeholder=${words.search} aria-label=${words.search} autocomplete="off" enterkeyhint="search"
+          .value=${this.query} @input=${this.#typed} @keydown=${this.#keyed}>
+        ${this.query ? html`<button class="icon-button" aria-label=${words.clear} @click=${this.#clear}>${closeIcon()}</button>` : nothing}
+      </div>
+      ${strip(this.state, words, () => this.client?.retry())}
+      <div class="list">${this.#list()}</div>`;
+  }
+
+  #list() {
+    const state = /** @type {import('../state/types.js').State} */ (this.state);
+    const { words } = this.voice;
+    if (!state.inbox_loaded && state.inbox_problem && state.link !== 'connecting' && state.link !== 'syncing') {
+      return html`<div class="empty"><p>${words.loadFailed} ${words.problem(state.inbox_problem)}</p>
+        <button class="text-button" @click=${() => this.client?.retry()}>${words.tryAgain}</button></div>`;
+    }
+    if (!state.inbox_loaded) return boneRows(6, words.loading);
+    const all = inboxRows(state);
+    if (this.query.trim()) return this.#hits(all);
+    return html`${this.#grace()}${all.length === 0 ? this.#empty() : this.#rows(all)}`;
+  }
+
+  /** While a downgrade's grace lasts: what stays as it was, and until when. */
+  #grace() {
+    const { words, place } = this.voice;
+    const ends = this.state?.me?.retention.grace_ends_at;
+    if (!ends || !this.state || Date.parse(ends) <= this.state.now_ms) return nothing;
+    return html`<p class="notice">${clockIcon(18)}<span>${words.graceNotice(expiryDate(ends, this.state.now_ms, place))}</span></p>`;
+  }
+
+  /** @param {ReturnType<typeof inboxRows>} items */
+  #rows(items) {
+    const state = /** @type {import('../state/types.js').State} */ (this.state);
+    return html`<nav aria-label=${this.voice.words.conversations}><ul>${repeat(items, ({ row }) => row.id, (item) => html`<li>${conversationRow(item, {
+      voice: this.voice,
+      now_ms: state.now_ms,
+      current: item.row.id === this.selected,
+      online: Boolean(item.row.other_participant && state.online[item.row.other_participant.id]),
+      typing: item.row.id in state.typing,
+      href: this.hrefFor(item.row.id),
+      onOpen: (event) => this.#go(/** @type {MouseEvent} */ (event), item.row.id),
+    })}</li>`)}</ul></nav>`;
+  }
+
+  #empty() {
+    const { words } = this.voice;
+    const canStart = this.state?.me?.can_start_conversations !== false;
+    return html`<div class="empty"><p>${canStart ? words.emptyInbox : words.emptyInboxFree}</p>
+      ${canStart ? html`<a class="text-button link" href=${this.hrefFor('new')} @click=${(/** @type {MouseEvent} */ event) => this.#go(event, 'new')}>${words.emptyInboxAction}</a>` : nothing}</div>`;
+  }
+
+  /** @param {ReturnType<typeof inboxRows>} all */
+  #hits(all) {
+    const { words } = this.voice;
+    const wanted = this.query.trim().toLocaleLowerCase();
+    const has = (/** @type {string | null | undefined} */ text) => Boolean(text?.toLocaleLowerCase().includes(wanted));
+    const items = all.filter(({ row, preview }) => has(row.other_participant?.displayname) || has(row.other_participant?.username) || has(preview?.content));
+    const known = new Set(all.map(({ row }) => row.other_participant?.id));
+    const members = (this.search.members ?? []).filter((member) => !known.has(member.id) && member.can_message);
+    if (items.length === 0 && members.length === 0) {
+      if (this.search.problem) return html`<p class="note" role="status">${words.searchFailed} ${words.problem(this.search.problem)}</p>`;
+      return this.search.busy || this.search.members === null ? boneRows(2, words.loading) : html`<p class="note" role="status">${words.noHits(this.query.trim())}</p>`;
+    }
+    return html`${items.length ? this.#rows(items) : nothing}${members.length ? html`
+      <h2 class="section">${words.members}</h2>
+      <ul>${repeat(members, (member) => member.id, (member) => html`<li>${memberRow(member, {
+        note: null, busy: this.picking === member.id, online: Boolean(this.state?.online[member.id]), onPick: () => void this.#start(member),
+      })}</li>`)}</ul>` : nothing}`;
+  }
+
+  /** @param {import('../state/types.js').Member} member */
+  async #start(member) {
+    if (!this.client || this.picking) return;
+    this.picking = member.id;
+    try {
+      const id = await this.client.conversationWith(member.id);
+      this.#clear();
+      this.dispatchEvent(new GoEvent(id));
+    } catch (error) {
+      this.dispatchEvent(new SayEvent(this.voice.words.problem(toProblem(error))));
+    } finally {
+      this.picking = '';
+    }
+  }
+
+  /** @param {InputEvent} event */
+  #typed(event) {
+    this.query = /** @type {HTMLInputElement} */ (event.target).value;
+    if (this.query.trim()) this.search.look(this.query);
+    else this.search.forget();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #keyed(event) {
+    if (event.key === 'Escape' && this.query) {
+      event.preventDefault();
+      this.#clear();
+    }
+  }
+
+  #clear() {
+    this.query = '';
+    this.search.forget();
+    this.renderRoot.querySelector('input')?.focus();
+  }
+
+  /** @param {MouseEvent} event @param {string} to */
+  #go(event, to) {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button > 0) return;
+    event.preventDefault();
+    this.dispatchEvent(new GoEvent(to));
+  }
+}
+

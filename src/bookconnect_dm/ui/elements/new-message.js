@@ -1,0 +1,190 @@
+/**
+ * In charge of: finding somebody to write to.
+ * Knows about: who may start conversations and what to say to who may not. Does not know about: threads, routes (it asks to go).
+ */
+import { LitElement, css, html, nothing, repeat } from '../vendor/lit.js';
+import { toProblem } from '../net/problem.js';
+import { en } from '../text/en.js';
+import { base } from '../styles/base.js';
+import { bar, rows } from '../styles/rows.js';
+import { skeleton } from '../styles/skeleton.js';
+import { GoEvent, SayEvent } from './go.js';
+import { backIcon, closeIcon, searchIcon } from './icons.js';
+import { MemberSearch } from './member-search.js';
+import { boneRows, memberRow } from './rows.js';
+
+/** The page "New message". */
+export class BookconnectNewMessage extends LitElement {
+  static properties = {
+    state: { attribute: false }, client: { attribute: false }, voice: { attribute: false }, hrefFor: { attribute: false }, picking: { state: true },
+  };
+
+  static styles = [base, bar, rows, skeleton, css`
+    :host {
+      display: flex;
+      flex-direction: column;
+      min-height: 0;
+      background: var(--_surface);
+    }
+    .bar {
+      gap: 4px;
+      padding-inline: max(var(--_thread-bar-start, 4px), (100% - 760px) / 2) 16px;
+    }
+    .back {
+      display: var(--_back-display, inline-grid);
+    }
+    .list {
+      flex: 1;
+      min-height: 0;
+      overflow-y: auto;
+      padding-bottom: 16px;
+    }
+    .list > * {
+      width: 100%;
+      max-width: 792px;
+      margin-inline: auto;
+    }
+    .search {
+      width: calc(100% - 32px);
+      max-width: 760px;
+      margin-inline: auto;
+    }
+    .quiet {
+      color: var(--_soft);
+    }
+    .quiet:hover {
+      background: none;
+    }
+    .card {
+      width: calc(100% - 32px);
+      max-width: 760px;
+      margin: 4px auto 12px;
+      padding: 16px;
+      border-radius: var(--_card-radius);
+      border: 1px solid var(--_line);
+      background: var(--_paper);
+    }
+    .card h2 {
+      font-size: 16px;
+      font-weight: 650;
+    }
+    .card p {
+      margin-top: 4px;
+      color: var(--_soft);
+      font-size: 15px;
+    }
+    .face { width: 44px; height: 44px; border-radius: 50%; flex: none; }
+    .bones .text { gap: 10px; }
+    .name-0, .name-1, .name-2 { height: 14px; width: 32%; }
+    .said-0, .said-1, .said-2 { height: 12px; width: 20%; }
+  `];
+
+  constructor() {
+    super();
+    /** @type {import('../state/types.js').State | null} */
+    this.state = null;
+    /** @type {import('../client/client.js').Client | null} */
+    this.client = null;
+    /** @type {import('./rows.js').Voice} */
+    this.voice = { words: en, place: {} };
+    this.hrefFor = (/** @type {string} */ to) => `#${to}`;
+    this.picking = '';
+    this.search = new MemberSearch(this);
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.search.forget();
+  }
+
+  /** Puts the cursor into the search field. */
+  focus() {
+    this.renderRoot.querySelector('input')?.focus();
+  }
+
+  willUpdate() {
+    // The first question needs no text: it lists the people who are there.
+    if (this.client && this.state?.me && this.search.members === null && !this.search.busy && !this.search.problem) this.search.look('', 0);
+  }
+
+  render() {
+    const { words } = this.voice;
+    const { text } = this.search;
+    return html`
+      <header class="bar">
+        <a class="icon-button back" href=${this.hrefFor('')} aria-label=${words.back} @click=${this.#goBack}>${backIcon()}</a>
+        <h1>${words.newMessage}</h1>
+      </header>
+      <div class="search">
+        ${searchIcon()}
+        <input type="search" placeholder=${words.searchMembers} aria-label=${words.searchMembers} autocomplete="off" enterkeyhint="search"
+          .value=${text} @input=${this.#typed}>
+        ${text ? html`<button class="icon-button" aria-label=${words.clear} @click=${this.#clear}>${closeIcon()}</button>` : nothing}
+      </div>
+      <div class="list">${this.#card()}${this.#hits()}</div>`;
+  }
+
+  #card() {
+    const { words } = this.voice;
+    const me = this.state?.me;
+    if (!me || me.can_start_conversations) return nothing;
+    return html`<section class="card"><h2>${words.cannotStartTitle}</h2><p>${words.cannotStart(words.tier(me.tier), me.retention.retention_days)}</p></section>`;
+  }
+
+  #hits() {
+    const { words } = this.voice;
+    const { members, problem, text } = this.search;
+    if (problem) {
+      return html`<p class="note" role="status">${words.searchFailed} ${words.problem(problem)}<br>
+        <button class="text-button" @click=${() => this.search.look(text, 0)}>${words.tryAgain}</button></p>`;
+    }
+    if (members === null) return boneRows(5, words.loading);
+    if (members.length === 0) return html`<p class="note" role="status">${text ? words.noHits(text) : words.typeToFind}</p>`;
+    return html`<ul aria-label=${words.members}>${repeat(members, (member) => member.id, (member) => html`<li>${this.#member(member)}</li>`)}</ul>`;
+  }
+
+  /** @param {import('../state/types.js').Member} member */
+  #member(member) {
+    const { words } = this.voice;
+    const known = Object.values(this.state?.conversations ?? {}).some((row) => row.other_participant?.id === member.id && row.last_message);
+    const open = known || member.can_message;
+    const mayStart = this.state?.me?.can_start_conversations !== false;
+    const reason = mayStart ? words.takesNone : words.theyWriteFirst;
+    return memberRow(member, {
+      note: open ? null : reason,
+      busy: this.picking === member.id,
+      online: Boolean(this.state?.online[member.id]),
+      onPick: open ? () => void this.#pick(member) : null,
+    });
+  }
+
+  /** @param {import('../state/types.js').Member} member */
+  async #pick(member) {
+    if (!this.client || this.picking) return;
+    this.picking = member.id;
+    try {
+      this.dispatchEvent(new GoEvent(await this.client.conversationWith(member.id)));
+    } catch (error) {
+      this.dispatchEvent(new SayEvent(this.voice.words.problem(toProblem(error))));
+    } finally {
+      this.picking = '';
+    }
+  }
+
+  /** @param {InputEvent} event */
+  #typed(event) {
+    this.search.look(/** @type {HTMLInputElement} */ (event.target).value);
+  }
+
+  #clear() {
+    this.search.look('', 0);
+    this.focus();
+  }
+
+  /** @param {MouseEvent} event */
+  #goBack(event) {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    this.dispatchEvent(new GoEvent(''));
+  }
+}

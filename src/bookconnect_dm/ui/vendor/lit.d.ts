@@ -1,0 +1,39 @@
+/** What the elements use of Lit, for the type checker; browsers never load this file. */
+
+export interface ReactiveController {
+  hostConnected?(): void;
+  hostDisconnected?(): void;
+}
+
+export interface TemplateResult {
+  readonly strings: TemplateStringsArray;
+  readonly values: unknown[];
+}
+
+export interface CSSResult {
+  readonly cssText: string;
+}
+
+export class LitElement extends HTMLElement {
+  static properties: Record<string, object>;
+  static styles: CSSResult | CSSResult[];
+  readonly renderRoot: ShadowRoot;
+  readonly updateComplete: Promise<boolean>;
+  addController(controller: ReactiveController): void;
+  requestUpdate(): void;
+  connectedCallback(): void;
+  disconnectedCallback(): void;
+  protected willUpdate(changed: Map<string, unknown>): void;
+  protected updated(changed: Map<string, unknown>): void;
+  protected render(): unknown;
+}
+
+export const nothing: unique symbol;
+export function html(strings: TemplateStringsArray, ...values: unknown[]): TemplateResult;
+export function svg(strings: TemplateStringsArray, ...values: unknown[]): TemplateResult;
+export function css(strings: TemplateStringsArray, ...values: (CSSResult | number)[]): CSSResult;
+export function classMap(classes: Record<string, boolean>): unknown;
+export function live(value: unknown): unknown;
+export function ref(target: unknown): unknown;
+export function createRef<T = Element>(): { readonly value?: T };
+export function repeat<T>(items: Iterable<T>, key: (item: T, index: number) => unknown, template: (item: T, index: number) => unknown): unknown;

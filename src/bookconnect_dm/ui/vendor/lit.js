@@ -1,0 +1,10 @@
+/**
+ * The one door to Lit: everything of it that the elements use, so that a new version touches one folder.
+ */
+export { LitElement } from './lit-element/lit-element.js';
+export { css } from './reactive-element/css-tag.js';
+export { html, nothing, svg } from './lit-html/lit-html.js';
+export { classMap } from './lit-html/directives/class-map.js';
+export { live } from './lit-html/directives/live.js';
+export { createRef, ref } from './lit-html/directives/ref.js';
+export { repeat } from './lit-html/directives/repeat.js';
