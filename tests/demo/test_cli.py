@@ -1,0 +1,134 @@
+"""The command line as somebody uses it: a real process, its words and its exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jwt
+import pytest
+
+from bookconnect_dm import __version__
+from tests.helpers.world import World
+
+_COMMAND = [str(Path(sys.executable).parent / "bookconnect-dm")]
+_SECRET = "a secret of thirty-two bytes or more"
+
+
+def _run(
+    *arguments: str, settings: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if "BOOKCONNECT" not in name}
+    env |= {f"BOOKCONNECT_DM_{name}": value for name, value in (settings or {}).items()}
+    return subprocess.run(
+        [*_COMMAND, *arguments],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _settings(world: World) -> dict[str, str]:
+    return {
+        "ADMIN_URL": world.db.admin_url,
+        "DATABASE_URL": world.db.server_url,
+        "FEED_URL": world.db.feed_url,
+        "JWT_SECRET": _SECRET,
+    }
+
+
+def test_the_version_is_the_packages() -> None:
+    assert _run("--version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "demo", "serve", "token", "doctor", "migrate", "migrate up", "migrate down",
+     "migrate status", "migrate verify", "migrate export", "retention", "retention run"],
+)  # fmt: skip
+def test_every_command_explains_itself(command: str) -> None:
+    done = _run(*command.split(), "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: bookconnect-dm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "words"),
+    [
+        (
+            ["serve"],
+            {},
+            ["BOOKCONNECT_DM_DATABASE_URL", "BOOKCONNECT_DM_FEED_URL", "BOOKCONNECT_DM_JWT_SECRET"],
+        ),
+        (["migrate", "up"], {}, ["BOOKCONNECT_DM_ADMIN_URL"]),
+        (["doctor"], {}, ["BOOKCONNECT_DM_ADMIN_URL"]),
+        (["retention", "run", "--once"], {}, ["BOOKCONNECT_DM_RETENTION_URL"]),
+        (["token", "--user", "ada"], {}, ["BOOKCONNECT_DM_JWT_SECRET", "make demo"]),
+        (["token", "--user", "ada"], {"JWT_SECRET": "short"}, ["32 bytes"]),
+        (["token", "--user", "ada"], {"JWT_SECRET": _SECRET}, ["DATABASE_URL", "id"]),
+        (
+            ["migrate", "status"],
+            {"ADMIN_URL": "postgresql://nobody@127.0.0.1:1/x"},
+            ["does not answer"],
+        ),
+        (["migrate", "up"], {"HOST_ADAPTER": "wordpress"}, ["standalone", "supabase"]),
+    ],
+)
+def test_what_is_missing_is_said_in_one_sentence(
+    tmp_path: Path, arguments: list[str], settings: dict[str, str], words: list[str]
+) -> None:
+    done = _run(*arguments, cwd=tmp_path, settings=settings)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("bookconnect-dm: ")
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+def test_a_token_stands_for_the_member_and_ends(world: World) -> None:
+    done = _run("token", "--user", "ada", "--ttl", "90s", settings=_settings(world))
+    claims = jwt.decode(
+        done.stdout.strip(), _SECRET, algorithms=["HS256"], audience="authenticated"
+    )
+    assert claims["sub"] == str(world.ada)
+    assert claims["role"] == "authenticated"
+    assert claims["exp"] - claims["iat"] == 90
+
+
+@pytest.mark.parametrize(("user", "ttl"), [("nobody", "1h"), ("ada", "soon"), ("ada", "0s")])
+def test_a_token_for_nobody_or_no_time_is_refused(world: World, user: str, ttl: str) -> None:
+    done = _run("token", "--user", user, "--ttl", ttl, settings=_settings(world))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_doctor_finds_a_fresh_installation_well(world: World) -> None:
+    done = _run("doctor", settings=_settings(world))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WRONG" not in done.stdout
+
+
+def test_doctor_names_what_is_wrong_and_what_to_do(world: World) -> None:
+    world.db.run('drop policy "Users see their messages" on public.direct_messages')
+    world.db.run("update conversations set position = now() + interval '1 hour'")
+    done = _run("doctor", settings=_settings(world) | {"FEED_URL": "postgresql://x@127.0.0.1:1/x"})
+    assert done.returncode == 1
+    for words in ("WRONG the schema is as", "run migrate verify", "WRONG the feed can connect"):
+        assert words in done.stdout
+
+
+def test_doctor_of_an_empty_database_says_migrate(world: World) -> None:
+    settings = _settings(world)
+    assert _run("migrate", "down", "--force", settings=settings).returncode == 0
+    done = _run("doctor", settings=settings)
+    assert (done.returncode, "Run migrate up." in done.stdout) == (1, True)
+    assert _run("migrate", "status", settings=settings).returncode == 1
+    assert _run("migrate", "up", settings=settings).returncode == 0
+    assert _run("migrate", "verify", settings=settings).returncode == 0

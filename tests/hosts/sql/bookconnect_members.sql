@@ -1,0 +1,40 @@
+-- The world's two stores and six members in the original host's shape: tiers in either column and any letter case,
+-- two clubs of one store, a manager who is in no club.
+
+insert into public.stores (id, name) values
+('a0000000-0000-4000-8000-000000000001', 'Page & Anchor'),
+('a0000000-0000-4000-8000-000000000002', 'The Night Owl');
+
+insert into public.book_clubs (id, store_id, name) values
+('c0000000-0000-4000-8000-000000000001', 'a0000000-0000-4000-8000-000000000001', 'Sea Stories'),
+('c0000000-0000-4000-8000-000000000002', 'a0000000-0000-4000-8000-000000000001', 'Slow Readers'),
+('c0000000-0000-4000-8000-000000000003', 'a0000000-0000-4000-8000-000000000002', 'After Midnight'),
+('c0000000-0000-4000-8000-000000000004', null, 'A club of no store');
+
+insert into auth.users (id) values
+('b0000000-0000-4000-8000-00000000000a'),
+('b0000000-0000-4000-8000-00000000000b'),
+('b0000000-0000-4000-8000-00000000000c'),
+('b0000000-0000-4000-8000-00000000000d'),
+('b0000000-0000-4000-8000-00000000000e'),
+('b0000000-0000-4000-8000-00000000000f');
+
+insert into public.users (id, username, displayname, account_tier, membership_tier) values
+('b0000000-0000-4000-8000-00000000000a', 'ada', 'Ada Lindqvist', 'free', 'PRIVILEGED_PLUS'),
+('b0000000-0000-4000-8000-00000000000b', 'ben', 'Ben Okafor', 'Privileged', 'FREE'),
+('b0000000-0000-4000-8000-00000000000c', 'cleo', 'Cleo Marchetti', 'free', 'FREE'),
+('b0000000-0000-4000-8000-00000000000d', 'dora', 'Dora Weiss', 'Free', null),
+('b0000000-0000-4000-8000-00000000000e', 'edgar', 'Edgar Nakamura', 'PRIVILEGED_plus', 'privileged'),
+('b0000000-0000-4000-8000-00000000000f', 'fern', 'Fern Castillo', null, 'gold');
+
+insert into public.club_members (user_id, club_id) values
+('b0000000-0000-4000-8000-00000000000a', 'c0000000-0000-4000-8000-000000000001'),
+('b0000000-0000-4000-8000-00000000000a', 'c0000000-0000-4000-8000-000000000002'),
+('b0000000-0000-4000-8000-00000000000b', 'c0000000-0000-4000-8000-000000000001'),
+('b0000000-0000-4000-8000-00000000000c', 'c0000000-0000-4000-8000-000000000002'),
+('b0000000-0000-4000-8000-00000000000e', 'c0000000-0000-4000-8000-000000000003'),
+('b0000000-0000-4000-8000-00000000000f', 'c0000000-0000-4000-8000-000000000003'),
+('b0000000-0000-4000-8000-00000000000f', 'c0000000-0000-4000-8000-000000000004');
+
+insert into public.store_administrators (store_id, user_id, role) values
+('a0000000-0000-4000-8000-000000000001', 'b0000000-0000-4000-8000-00000000000d', 'manager');

@@ -1,0 +1,210 @@
+"""The database is away, wrong, or goes; the server is told to stop: what each looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from bookconnect_dm.app import SCHEMA_VERSION
+from bookconnect_dm.config import PREFIX
+from tests.conftest import MakeCluster
+from tests.helpers.live import live
+from tests.helpers.server import (
+    RunningServer,
+    free_port,
+    running_server,
+    server_env,
+    token_for,
+)
+from tests.helpers.world import World, make_world
+from tests.protocol.conftest import Client
+
+
+def serve(env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `serve` to its end."""
+    script = [sys.executable, "-c", "from bookconnect_dm.cli import main; main()", "serve"]
+    return subprocess.run(script, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_serve_names_what_is_missing(own: World) -> None:
+    env = server_env(own.db, free_port())
+    for names in (["FEED_URL"], ["DATABASE_URL", "JWT_SECRET"]):
+        ended = serve({k: v for k, v in env.items() if k.removeprefix(PREFIX) not in names})
+        assert ended.returncode != 0
+        assert all(PREFIX + name in ended.stderr for name in names)
+        assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_serve_refuses_a_database_without_our_schema(own: World) -> None:
+    empty = own.db.cluster.empty_database()
+    ended = serve(server_env(empty, free_port()))
+    assert ended.returncode != 0
+    assert "migrate up" in ended.stderr.splitlines()[-1]
+
+
+def test_serve_refuses_a_newer_schema(own: World) -> None:
+    own.db.run(
+        "create or replace function messaging.schema_version() returns int"
+        f" language sql immutable begin atomic select {SCHEMA_VERSION + 1}; end"
+    )
+    ended = serve(server_env(own.db, free_port()))
+    assert ended.returncode != 0
+    assert "newer server" in ended.stderr.splitlines()[-1]
+
+
+def test_the_version_we_need_is_the_one_that_the_migrations_make(own: World) -> None:
+    (row,) = own.db.run("select messaging.schema_version() as version")
+    assert row["version"] == SCHEMA_VERSION
+
+
+def test_serve_says_that_its_port_is_taken(own: World, server: RunningServer) -> None:
+    ended = serve(server_env(own.db, server.port))
+    assert ended.returncode != 0
+    assert str(server.port) in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_database_that_comes_late_is_waited_for(
+    make_cluster: MakeCluster, client: Client
+) -> None:
+    cluster = make_cluster(18, synchronous_commit="on")
+    world = make_world(cluster.database())
+    cluster.embedded.stop()
+    with running_server(world.db, ready=False) as server:
+        ada = client(server, world.ada)
+        answer = ada.get("/v1/me")
+        assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
+        assert answer.headers["retry-after"]
+        assert ada.get("/readyz").status_code == 503
+        assert ada.get("/healthz").status_code == 200
+        cluster.embedded.start()
+        server.wait_for(200)
+        assert ada.get("/v1/me").status_code == 200
+
+
+async def test_a_database_that_goes_and_comes_back(
+    make_cluster: MakeCluster, client: Client
+) -> None:
+    cluster = make_cluster(18, synchronous_commit="on")
+    world = make_world(cluster.database())
+    conversation = str(world.converse(world.ada, world.ben))
+    with running_server(world.db) as server:
+        ada, path = client(server, world.ada), f"/v1/conversations/{conversation}/messages"
+        async with live(server.socket_url, token_for(world.ben)) as ben:
+            assert ada.post(path, json={"content": "before"}).status_code == 201
+            await ben.hear("message")
+
+            started = time.monotonic()
+            await asyncio.to_thread(cluster.embedded.stop)
+            # A server that keeps replication and connections open does not hold it up.
+            assert time.monotonic() - started < 20
+
+            started = time.monotonic()
+            statuses = {ada.get("/v1/me").status_code for _ in range(10)}
+            assert statuses == {503}
+            assert time.monotonic() - started < 5  # an outage is answered quickly
+            body = {"content": "meanwhile", "id": str(uuid4())}
+            assert ada.post(path, json=body).json()["code"] == "UNAVAILABLE"
+            error = await ben.ask("send", conversation_id=conversation, **body)
+            assert error["code"] == "UNAVAILABLE"
+            assert ada.get("/readyz").status_code == 503
+
+            await asyncio.to_thread(cluster.embedded.start)
+            await asyncio.to_thread(server.wait_for, 200)
+            sent = ada.post(path, json=body)
+            assert sent.status_code == 201
+            heard = await ben.hear("message")  # the same socket, which lived through it all
+            assert heard["message"]["id"] == body["id"]
+
+
+def test_backends_that_are_killed_cost_nobody_an_error(
+    server: RunningServer, shared: World, client: Client
+) -> None:
+    ada = client(server, shared.ada)
+    for _ in range(3):
+        assert ada.get("/v1/me").status_code == 200
+        shared.db.run(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where usename = 'bookconnect_dm_server' and datname = current_database()"
+        )
+    assert ada.get("/v1/me").status_code == 200
+
+
+async def test_sigterm_sends_1012_and_ends_quietly(own: World, client: Client) -> None:
+    with running_server(own.db) as server:
+        async with (
+            live(server.socket_url, token_for(own.ada)) as ada,
+            live(server.socket_url, token_for(own.ben)) as ben,
+        ):
+            server.signal(signal.SIGTERM)
+            assert await ada.close_code() == 1012
+            assert await ben.close_code() == 1012
+        assert await asyncio.to_thread(server.stop) == 0
+        assert "Traceback" not in server.log
+    slots = own.db.run(
+        "select slot_name from pg_replication_slots where database = current_database()"
+    )
+    assert slots == []
+
+
+def test_a_stopping_server_finishes_what_it_has_begun(own: World, client: Client) -> None:
+    conversation = own.converse(own.ada, own.ben)
+    with running_server(own.db) as server:
+        with own.db.connect() as locker:
+            locker.execute(
+                "select from public.conversations where id = %s for update", (conversation,)
+            )
+            answers: list[httpx.Response] = []
+            path = f"/v1/conversations/{conversation}/messages"
+            ada = client(server, own.ada)
+            thread = threading.Thread(
+                target=lambda: answers.append(ada.post(path, json={"content": "last words"}))
+            )
+            thread.start()
+            time.sleep(0.5)
+            server.signal(signal.SIGTERM)
+            time.sleep(0.5)
+            locker.rollback()
+        thread.join(15)
+        assert [a.status_code for a in answers] == [201]
+
+
+def test_the_demo_signs_in_and_lists_its_members(own: World, client: Client) -> None:
+    port = free_port()
+    demo = RunningServer(server_env(own.db, port), port)
+    demo.arguments = (
+        "import os; from bookconnect_dm.app import run; from bookconnect_dm.config import Settings;"
+        "run(Settings.from_env(os.environ), demo=True)"
+    )
+    try:
+        demo.start()
+        nobody = client(demo)
+        members = nobody.get("/demo/members").json()["members"]
+        assert [m["username"] for m in members] == ["ada", "ben", "cleo", "dora", "edgar", "fern"]
+        assert members[4]["store"] == "The Night Owl"
+        token = nobody.post("/demo/sign-in", json={"username": "cleo"}).json()["token"]
+        me = nobody.get("/v1/me", headers={"authorization": f"Bearer {token}"}).json()
+        assert me["id"] == str(own.cleo)
+        unknown = nobody.post("/demo/sign-in", json={"username": "zoe"})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "USER_NOT_FOUND")
+        page = nobody.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        for name in re.findall(r'(?:href|src)="(/[^"]+)"', page.text):
+            assert nobody.get(name).status_code == 200, name
+    finally:
+        demo.stop()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_it_listens_where_it_is_told_to(own: World, host: str) -> None:
+    with running_server(own.db, HOST=host) as server:
+        assert httpx.get(f"http://{host}:{server.port}/healthz", verify=False).text == "ok\n"

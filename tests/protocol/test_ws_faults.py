@@ -1,0 +1,266 @@
+"""What goes wrong on a socket: each fault has its error or its close code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.helpers.live import live, raw
+from tests.helpers.postgres import Cluster
+from tests.helpers.server import RunningServer, running_server, token_for
+from tests.helpers.world import World, make_world
+
+NOBODY = UUID("b0000000-0000-4000-8000-000000000099")
+
+
+@pytest.fixture
+def conversation(shared: World) -> str:
+    return str(shared.converse(shared.ada, shared.ben))
+
+
+# --- before the socket is signed in ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        '{"type":"auth","v":1,"token":"x"}',
+        '{"type":"auth","v":1,"token":""}',
+        '{"type":"auth","v":1}',
+        '{"type":"ping"}',
+        '{"type":"send"}',
+        "no json",
+        "",
+        "[]",
+    ],
+)
+async def test_what_is_not_a_good_auth_frame_ends_it(server: RunningServer, first: str) -> None:
+    async with raw(server.socket_url) as stranger:
+        await stranger.connection.send(first)
+        assert await stranger.close_code() == 4401
+        assert stranger.heard == []
+
+
+async def test_ended_and_forged_tokens_end_it(server: RunningServer, shared: World) -> None:
+    for token in (
+        token_for(shared.ada, ttl_s=-1),
+        token_for(shared.ada, secret="another secret of thirty-two bytes"),
+    ):
+        async with raw(server.socket_url) as stranger:
+            await stranger.say("auth", v=1, token=token)
+            assert await stranger.close_code() == 4401
+
+
+async def test_a_frame_that_is_too_large_ends_it(server: RunningServer, shared: World) -> None:
+    async with raw(server.socket_url) as stranger:
+        await stranger.connection.send("x" * 65_537)
+        assert await stranger.close_code() == 1009
+    async with live(server.socket_url, token_for(shared.ada)) as ada:
+        await ada.connection.send(json.dumps({"type": "ping", "x": "x" * 65_400}))
+        assert (await ada.hear())["type"] == "pong"
+        await ada.connection.send(json.dumps({"type": "ping", "x": "x" * 65_600}))
+        assert await ada.close_code() == 1009
+
+
+# --- frames that cannot be done -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("", "INVALID_CONTENT"), (" \n\u3000", "INVALID_CONTENT"), ("x" * 1001, "INVALID_CONTENT"),
+     ("a\0b", "INVALID_CONTENT"), ("half \ud83d", "INVALID_CONTENT")],
+)  # fmt: skip
+async def test_content_that_cannot_be_stored(
+    server: RunningServer, shared: World, conversation: str, content: str, code: str
+) -> None:
+    async with live(server.socket_url, token_for(shared.ada)) as ada:
+        error = await ada.ask(
+            "send", id=str(uuid4()), conversation_id=conversation, content=content
+        )
+        assert (error["type"], error["code"], error["field"]) == ("error", code, "content")
+
+
+async def test_each_error_names_its_frame_and_the_socket_lives_on(
+    server: RunningServer, shared: World, conversation: str
+) -> None:
+    mine = shared.send(shared.ada, UUID(conversation), "Mine")
+    cases = [
+        ("send", {"id": "x", "conversation_id": conversation, "content": "x"}, "INVALID_REQUEST"),
+        ("send", {"conversation_id": conversation, "content": "x"}, "INVALID_REQUEST"),
+        ("send", {"id": str(uuid4()), "conversation_id": str(NOBODY), "content": "x"},
+         "CONVERSATION_NOT_FOUND"),
+        ("send", {"id": str(mine), "conversation_id": conversation, "content": "x"}, "CONFLICT"),
+        ("delete", {"id": str(NOBODY)}, "MESSAGE_NOT_FOUND"),
+        ("delete", {"id": str(mine)}, "PERMISSION_DENIED"),
+        ("read", {"conversation_id": str(NOBODY)}, "CONVERSATION_NOT_FOUND"),
+        ("read", {"conversation_id": conversation, "up_to": "x"}, "INVALID_REQUEST"),
+        ("read", {"conversation_id": conversation, "up_to_message": str(NOBODY)},
+         "MESSAGE_NOT_FOUND"),
+        ("subscribe", {"conversation_ids": ["x"]}, "INVALID_REQUEST"),
+        ("subscribe", {}, "INVALID_REQUEST"),
+    ]  # fmt: skip
+    async with live(server.socket_url, token_for(shared.ben)) as ben:
+        for kind, fields, code in cases:
+            error = await ben.ask(kind, **fields)
+            assert (error["type"], error["code"]) == ("error", code), (kind, fields)
+            assert error["detail"].endswith(".")
+        await ben.connection.send("{")
+        assert (await ben.hear("error"))["code"] == "INVALID_REQUEST"
+        await ben.say("ping")
+        assert (await ben.hear())["type"] == "pong"
+
+
+async def test_a_renewal_for_another_member_ends_it(server: RunningServer, shared: World) -> None:
+    async with live(server.socket_url, token_for(shared.ada)) as ada:
+        await ada.say("auth", v=1, token=token_for(shared.ben))
+        assert await ada.close_code() == 4403
+
+
+async def test_access_that_ends_is_heard_and_ends(server: RunningServer, own: World) -> None:
+    with running_server(own.db) as here:
+        conversation = own.converse(own.ada, own.ben)
+        async with (
+            live(here.socket_url, token_for(own.ada)) as ada,
+            live(here.socket_url, token_for(own.ben)) as ben,
+        ):
+            own.db.run(
+                "delete from public.conversation_participants"
+                " where conversation_id = %s and user_id = %s",
+                conversation,
+                own.ben,
+            )
+            gone = await ben.hear("conversation_removed")
+            assert gone["conversation_id"] == str(conversation)
+            assert (await ada.hear("reload"))["conversation_id"] == str(conversation)
+            error = await ben.ask(
+                "send", id=str(uuid4()), conversation_id=str(conversation), content="x"
+            )
+            assert error["code"] == "CONVERSATION_NOT_FOUND"
+
+
+# --- limits ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strict(edge_cluster: Cluster) -> Iterator[tuple[RunningServer, World]]:
+    """A server with narrow limits, and its world."""
+    database = edge_cluster.database()
+    world = make_world(database)
+    with running_server(
+        database,
+        LIMIT_AUTH_SECONDS="1",
+        LIMIT_FRAMES_PER_SECOND="5",
+        LIMIT_FRAME_BURST="20",
+        LIMIT_SENDS_PER_SECOND="1",
+        LIMIT_SEND_BURST="3",
+        LIMIT_SOCKETS="2",
+        LIMIT_SOCKET_QUEUE="200",
+        ORIGINS="https://shop.example",
+    ) as server:
+        yield server, world
+    database.drop()
+
+
+async def test_who_says_nothing_is_sent_away(strict: tuple[RunningServer, World]) -> None:
+    server, _ = strict
+    async with raw(server.socket_url) as quiet:
+        started = time.monotonic()
+        assert await quiet.close_code() == 4408
+        assert 0.8 < time.monotonic() - started < 3
+
+
+async def test_too_many_frames_end_it(strict: tuple[RunningServer, World]) -> None:
+    server, world = strict
+    async with live(server.socket_url, token_for(world.ada)) as ada:
+        for _ in range(40):
+            await ada.say("ping")
+        assert await ada.close_code() == 4429
+
+
+async def test_too_many_sends_are_refused_one_by_one(
+    strict: tuple[RunningServer, World],
+) -> None:
+    server, world = strict
+    conversation = str(world.converse(world.ada, world.ben))
+    async with live(server.socket_url, token_for(world.ben)) as ben:
+        answers = [
+            await ben.ask("send", id=str(uuid4()), conversation_id=conversation, content="x")
+            for _ in range(5)
+        ]
+        assert [a["type"] for a in answers] == ["ack"] * 3 + ["error"] * 2
+        assert answers[-1]["code"] == "RATE_LIMIT_EXCEEDED"
+        assert 0 < answers[-1]["retry_after"] <= 2
+
+
+async def test_a_member_has_so_many_sockets(strict: tuple[RunningServer, World]) -> None:
+    server, world = strict
+    token = token_for(world.dora)
+    async with live(server.socket_url, token):
+        async with live(server.socket_url, token), raw(server.socket_url) as third:
+            await third.say("auth", v=1, token=token)
+            assert await third.close_code() == 4429
+        await asyncio.sleep(0.1)
+        async with live(server.socket_url, token) as again:
+            assert again.ready
+
+
+async def test_another_origin_is_refused(strict: tuple[RunningServer, World]) -> None:
+    server, world = strict
+    async with live(server.socket_url, token_for(world.cleo), origin="https://shop.example") as one:
+        assert one.ready
+    with pytest.raises(Exception, match="403"):
+        async with raw(server.socket_url, origin="https://evil.example"):
+            pass
+
+
+async def test_a_socket_that_stops_reading_is_cut_and_costs_the_others_nothing(
+    server: RunningServer, shared: World, conversation: str
+) -> None:
+    """Its receive window is tiny and nobody reads it; a peer floods the conversation."""
+    slow = socket.socket()
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(slow, ("127.0.0.1", server.port))
+    from websockets.asyncio.client import connect
+
+    connection = await connect(server.socket_url, sock=slow, compression=None)
+    await connection.send(json.dumps({"type": "auth", "v": 1, "token": token_for(shared.ben)}))
+    assert json.loads(await connection.recv())["type"] == "ready"
+    connection.transport.pause_reading()  # from now on it reads nothing
+
+    async with (
+        live(server.socket_url, token_for(shared.ada)) as ada,
+        live(server.socket_url, token_for(shared.ben)) as reader,
+    ):
+        before = subscribers(server)
+        started, n = time.monotonic(), 0
+        while subscribers(server) == before and time.monotonic() - started < 60:
+            for _ in range(60):
+                n += 1
+                await ada.say(
+                    "send", ref=n, id=str(uuid4()), conversation_id=conversation,
+                    content="x" * 1000,
+                )  # fmt: skip
+            for _ in range(60):
+                await reader.hear("message")
+                await ada.hear("ack")
+        assert subscribers(server) == before - 1
+        await ada.say("ping")
+        assert (await ada.hear("pong"))["type"] == "pong"
+    connection.transport.abort()
+
+
+def subscribers(server: RunningServer) -> int:
+    """How many sockets the server delivers to."""
+    import httpx
+
+    text = httpx.get(server.url + "/metrics", verify=False).text
+    (line,) = [x for x in text.splitlines() if x.startswith("bookconnect_dm_subscribers ")]
+    return int(float(line.split()[1]))

@@ -1,0 +1,64 @@
+"""A browser for the run, a server for each test, windows for its members."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.helpers.world import World
+from tests.ui.bookshop import (
+    CHROMIUM_ARGS,
+    Bookshop,
+    OpenWindow,
+    Window,
+    chromium_path,
+    expect,
+    window_of,
+)
+
+expect.set_options(timeout=10_000)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the run; every window has a profile of its own."""
+    path = chromium_path()
+    if path is None:
+        message = "Chromium is not here: install it (Debian: chromium) or set CHROMIUM"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def shop(live_world: World, tmp_path: Path) -> Iterator[Bookshop]:
+    """A running server with its page and the six members, without any conversation."""
+    made = Bookshop(live_world, tmp_path / "server.log")
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def window(shop: Bookshop, browser: Browser) -> Iterator[OpenWindow]:
+    """Open a member's window; at the end none may have erred or asked elsewhere."""
+    opened: list[Window] = []
+
+    def make(member: str, **given: Any) -> Window:
+        opened.append(window_of(shop, browser, member, **given))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.context.close()
+    assert [complaint for one in opened for complaint in one.complaints] == []
+    assert [url for one in opened for url in one.elsewhere] == []
