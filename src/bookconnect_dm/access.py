@@ -99,15 +99,21 @@ class Attempt:
     before: tuple[str, ...]
     expect: Mapping[str, Outcome]
     """By person; whoever is not in it is denied."""
+    hosts: frozenset[str] = frozenset()
+    """The adapters on which it can be made; all where there is none."""
+
+    def is_for(self, adapter: str) -> bool:
+        """Tell whether it can be made on a host."""
+        return not self.hosts or adapter in self.hosts
 
     def expected_of(self, person: str) -> Outcome:
         """What `person` is to see."""
         return self.expect.get(person, DENIED)
 
     @property
-    def is_read_only(self) -> bool:
-        """A plain SELECT of a table, which changes nothing and needs nothing done before."""
-        return not self.before and self.sql.startswith("select ") and " for " not in self.sql
+    def parameters(self) -> frozenset[str]:
+        """The names in the statement."""
+        return frozenset(re.findall(r"%\((\w+)\)s", self.sql))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,7 @@ class Rules:
             sql=" ".join(entry["sql"].split()),
             before=tuple([before] if isinstance(before, str) else before),
             expect=self._expectations(entry),
+            hosts=frozenset(entry.get("hosts", ())),
         )
 
     def _expectations(self, entry: Mapping[str, Any]) -> dict[str, Outcome]:
@@ -175,7 +182,7 @@ class Rules:
 
     @cached_property
     def grants(self) -> frozenset[Grant]:
-        """Every privilege that somebody other than the owner is to hold; functions by exact name."""
+        """Every privilege that somebody other than the owner is to hold."""
         found: set[Grant] = set()
         for schema, holders in self._document["schemas"].items():
             found |= {
@@ -212,6 +219,27 @@ class Rules:
         return frozenset(found)
 
     @cached_property
+    def public_names(self) -> list[str]:
+        """What is ours in schema public: the catalog's queries take it as `names`."""
+        return sorted({item.name for item in self.items if item.name.startswith("public.")})
+
+    @cached_property
+    def reads(self) -> tuple[Attempt, ...]:
+        """The attempts that only read tables, and so can be made on a live database.
+
+        In a transaction that is READ ONLY, as role authenticated or anon without claims, with ids
+        that name nothing: no row may come of any of them.
+        """
+        return tuple(
+            attempt
+            for attempt in self.attempts
+            if attempt.on in self.tables
+            and not attempt.before
+            and attempt.sql.startswith("select ")
+            and attempt.expect.get(NOBODY) == 0
+        )
+
+    @cached_property
     def tables(self) -> frozenset[str]:
         """The tables that clients reach."""
         return frozenset(table["name"] for table in self._document["tables"])
@@ -224,7 +252,7 @@ class Rules:
         return item in self.items or (item.kind == "function" and item.name.startswith(prefixes))
 
     def may(self, role: str, privilege: str, item: Item) -> bool:
-        """Tell whether `role` holds `privilege` on an object, or a column; of a table any column."""
+        """Tell whether `role` holds `privilege` on an object or column; of a table, any column."""
         columns = [item.column] if item.kind == "column" else []
         if item.kind == "table":
             columns = [i.column for i in self.items if i.kind == "column" and i.name == item.name]

@@ -83,11 +83,10 @@ async def up(
             applied = await _applied(db)
             _refuse_strangers(applied, wanted)
             todo = _todo(applied, wanted, again=await _was_upgraded(db, facts))
+            if todo and _has_tables(applied):
+                await _take_tables(db)
             for migration in todo:
                 await _apply(db, migration)
-                # After the host's part: a change of tier locks the host's users first, then ours.
-                if migration.name == "host/contract" and _has_tables(applied):
-                    await _take_tables(db)
             if todo:
                 await db.rows("record_catalog")
             if any(migration.is_versioned for migration in todo):

@@ -266,14 +266,16 @@ held as (
 )
 
 select
-    h.kind, h.name, h.field, case when h.grantee = 0 then 'PUBLIC' else h.grantee::regrole::text end, h.privilege_type
+    h.kind, h.name, h.field,
+    case when h.grantee = 0 then 'PUBLIC' else h.grantee::regrole::text end as role,
+    h.privilege_type as privilege
 from held as h
 where h.grantee <> h.owner
 order by 1, 2, 3, 4, 5;
 
 -- name: access_items
 -- Everything that must have a rule: kind, name, column.
-select 'schema', n.nspname::text, ''
+select 'schema' as kind, n.nspname::text as name, '' as field
 from pg_namespace as n
 where n.nspname = 'messaging'
 union all

@@ -160,11 +160,28 @@ end;
 
 -- Keeps what the catalog says now as what `verify` expects. The last step of a migration.
 create or replace function messaging.record_catalog() returns void
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     delete from messaging.expected_objects;
     insert into messaging.expected_objects (kind, name, definition)
     select c.kind, c.name, c.definition from messaging.catalog() as c;
+end;
+$$;
+
+-- `create or replace` leaves a function to whoever owned it, and he could give it another body later: in a schema
+-- public that everybody may create in (as before PostgreSQL 15), somebody may have been there first.
+do $$
+declare
+    v_others text;
+begin
+    select pg_catalog.string_agg(p.oid::regprocedure || ' (owner ' || p.proowner::regrole || ')', ', ') into v_others
+    from pg_catalog.pg_proc as p
+    inner join pg_catalog.pg_namespace as n on n.nspname = 'messaging'
+    where messaging.is_ours(p.oid) and p.proowner <> n.nspowner;
+    if v_others is not null then
+        raise exception 'Somebody else made what must be ours: %.', v_others
+            using hint = 'Look at them, drop them, revoke create on schema public from public; then migrate again.';
+    end if;
 end;
 $$;
 

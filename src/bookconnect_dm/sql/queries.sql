@@ -5,25 +5,32 @@
 -- as an argument or as a condition.
 
 -- name: schema_version
-select messaging.schema_version()
+select messaging.schema_version();
 
 -- name: epoch
-select messaging.epoch()
+select messaging.epoch();
 
 -- name: find_user
-select messaging.find_user(%(username)s::text)
+select messaging.find_user(%(username)s::text);
 
 -- name: profile
-select messaging.profile(%(user_id)s::uuid)
+select messaging.profile(%(user_id)s::uuid);
+
+-- name: ephemeral_key
+-- With the database's time, by which servers tell what is old.
+select messaging.ephemeral_key(), extract(epoch from clock_timestamp())::double precision;
+
+-- name: emit
+select messaging.emit(%(content)s::bytea);
 
 -- name: membership
 select m.snapshot, m.conversation_id, m.user_ids, (select messaging.epoch()) as epoch
-from messaging.membership(%(actor)s::uuid) as m
+from messaging.membership(%(actor)s::uuid) as m;
 
 -- name: me
 select f.answer
 from messaging.become(%(actor)s::uuid) as me (ok)
-cross join lateral (select public.get_me() as answer where me.ok) as f
+cross join lateral (select public.get_me() as answer where me.ok) as f;
 
 -- name: conversations
 select
@@ -35,12 +42,12 @@ cross join lateral (
 ) as u
 left join lateral public.get_user_conversations(
     case when me.ok then %(page_limit)s::int end, %(before_updated_at)s::timestamptz, %(before_id)s::uuid
-) as f on true
+) as f on true;
 
 -- name: conversation
 select f.answer
 from messaging.become(%(actor)s::uuid) as me (ok)
-cross join lateral (select public.get_conversation(%(conversation_id)s::uuid) as answer where me.ok) as f
+cross join lateral (select public.get_conversation(%(conversation_id)s::uuid) as answer where me.ok) as f;
 
 -- name: messages
 with page as materialized (
@@ -51,27 +58,29 @@ with page as materialized (
         %(before)s::timestamptz, %(after)s::timestamptz
     ) as f
 ),
+
 senders as materialized (
     select s.sender_id, messaging.profile(s.sender_id) as profile
     from (select distinct page.sender_id from page) as s
 )
+
 select
     p.id, p.conversation_id, p.sender_id, p.content, p.sent_at, p.retention_expires_at, p.has_more, s.profile
 from page as p
-left join senders as s on p.sender_id = s.sender_id
+left join senders as s on p.sender_id = s.sender_id;
 
 -- name: start_by_id
 select f.conversation_id, f.is_existing
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral public.start_conversation(
     case when me.ok then %(recipient_id)s::uuid end, %(store_id)s::uuid
-) as f
+) as f;
 
 -- name: start_by_username
 select f.conversation_id, f.is_existing
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (select public.find_member(%(recipient)s::text) as id where me.ok) as r
-cross join lateral public.start_conversation(r.id, %(store_id)s::uuid) as f
+cross join lateral public.start_conversation(r.id, %(store_id)s::uuid) as f;
 
 -- name: read
 select f.last_read_at
@@ -81,22 +90,22 @@ cross join lateral (
         %(conversation_id)s::uuid, %(up_to)s::timestamptz, %(up_to_message)s::uuid
     ) as last_read_at
     where me.ok
-) as f
+) as f;
 
 -- name: delete
 select f.done
 from messaging.become(%(actor)s::uuid) as me (ok)
-cross join lateral (select public.delete_message(%(message_id)s::uuid)::text as done where me.ok) as f
+cross join lateral (select public.delete_message(%(message_id)s::uuid)::text as done where me.ok) as f;
 
 -- name: members
 select f.id, f.username, f.displayname, f.avatar_url, f.can_message
 from messaging.become(%(actor)s::uuid) as me (ok)
-cross join lateral public.search_members(%(query)s::text, case when me.ok then %(page_limit)s::int end) as f
+cross join lateral public.search_members(%(query)s::text, case when me.ok then %(page_limit)s::int end) as f;
 
 -- name: sync
 select f.answer
 from messaging.become(%(actor)s::uuid) as me (ok)
-cross join lateral (select public.sync_conversations(%(state)s::jsonb) as answer where me.ok) as f
+cross join lateral (select public.sync_conversations(%(state)s::jsonb) as answer where me.ok) as f;
 
 -- name: send_batch
 select
@@ -104,7 +113,7 @@ select
     r.retention_expires_at, r.is_deleted
 from messaging.send_batch(
     %(actors)s::uuid[], %(message_ids)s::uuid[], %(conversation_ids)s::uuid[], %(contents)s::text[]
-) as r
+) as r;
 
 -- name: send_one
 select
@@ -112,4 +121,4 @@ select
     r.retention_expires_at, r.is_deleted
 from messaging.send_one(
     %(actor)s::uuid, %(message_id)s::uuid, %(conversation_id)s::uuid, %(content)s::text, %(lock_wait_ms)s::int
-) as r
+) as r;

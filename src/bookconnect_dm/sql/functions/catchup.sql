@@ -3,8 +3,8 @@
 -- sides hold expires_at. Where completeness cannot be proved, `complete` is false: forget and load anew.
 -- STABLE throughout: clock, messages and marks come from one snapshot, so no row can commit later behind a position.
 
--- Can everything after `since` be told? Not from a position that the clock never reached, not from before something
--- that left no trace (a purge, an erasure, new expiry times), not while expiry times are being computed anew.
+-- Can everything after `since` be told? Not from a position that the clock never reached; not from before something
+-- that left no trace (a purge, an erasure, new expiry times); and not where new expiry times are waiting to be told.
 create or replace function messaging.can_tell_since(conversation_id uuid, clock timestamptz, since timestamptz)
 returns boolean
 language sql stable
@@ -15,9 +15,9 @@ begin atomic
             where k.conversation_id = can_tell_since.conversation_id and k.reload_before > since
         )
         and not exists (
-            select from messaging.recalculations as r
-            inner join public.conversation_participants as p on r.user_id = p.user_id
-            where p.conversation_id = can_tell_since.conversation_id
+            select from public.conversation_participants as p
+            inner join messaging.recalculations as r on p.user_id = r.user_id
+            where p.conversation_id = can_tell_since.conversation_id and p.conversation_id = any(r.touched)
         );
 end;
 
@@ -93,6 +93,15 @@ begin atomic
     ) as page on told.complete;
 end;
 
+create or replace function messaging.no_changes_json(conversation_id uuid, clock timestamptz) returns jsonb
+language sql stable
+begin atomic
+    select jsonb_build_object(
+        'conversation_id', conversation_id, 'messages', '[]'::jsonb, 'deleted', '[]'::jsonb,
+        'position', messaging.wire_time(clock), 'complete', true
+    );
+end;
+
 create or replace function messaging.conversation_changes(conversation_id uuid, since timestamptz, page_limit int)
 returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
@@ -118,24 +127,44 @@ begin atomic
     select messaging.conversation_changes($1, $2, $3);
 end;
 
--- {"conversation": "position"} as a client sends it; its conversations must be UUIDs and its positions ours.
-create or replace function messaging.parse_positions(state jsonb)
-returns table (conversation_id uuid, since timestamptz)
+-- {"conversation": "position"} as a client sends it; its conversations must be UUIDs and its positions ours. The ids
+-- come back as PostgreSQL spells them; of one that is named twice the older position counts.
+create or replace function messaging.parse_positions(state jsonb) returns jsonb
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
-    v_positions constant jsonb := coalesce(nullif(state -> 'positions', 'null'), '{}');
+    v_positions jsonb := coalesce(nullif(state -> 'positions', 'null'), '{}');
+    v_are_ours boolean;
+    v_are_spelled boolean;
 begin
     if jsonb_typeof(v_positions) <> 'object' then
         perform messaging.fail('INVALID_REQUEST', 'positions is an object: conversation id to position.', 'positions');
     elsif (select count(*) from jsonb_object_keys(v_positions)) > 10000 then
         perform messaging.fail('INVALID_REQUEST', 'At most 10,000 positions at once.', 'positions');
     end if;
-    return query
-    select p.key::uuid, messaging.parse_position(p.value, 'positions')
-    from jsonb_each_text(v_positions) as p;
+    -- All at once: a call for each would cost more than all the rest of catching up.
+    select
+        coalesce(bool_and(coalesce(messaging.wire_time(e.value::timestamptz) = e.value, false)), true),
+        coalesce(bool_and(e.key::uuid::text = e.key), true)
+    into v_are_ours, v_are_spelled
+    from jsonb_each_text(v_positions) as e;
+    if not v_are_ours then
+        perform messaging.fail('INVALID_REQUEST', 'A position is what an earlier answer gave, unchanged.', 'positions');
+    elsif not v_are_spelled then
+        select jsonb_object_agg(p.id, p.since) into v_positions
+        from (
+            select e.key::uuid as id, min(e.value) as since
+            from jsonb_each_text(v_positions) as e
+            group by e.key::uuid
+        ) as p;
+    end if;
+    return v_positions;
 exception
     when invalid_text_representation then
         perform messaging.fail('INVALID_REQUEST', 'positions is keyed by conversation id.', 'positions');
+        return null;
+    when datetime_field_overflow or invalid_datetime_format then
+        perform messaging.fail('INVALID_REQUEST', 'A position is what an earlier answer gave, unchanged.', 'positions');
+        return null;
 end;
 $$;
 
@@ -150,99 +179,122 @@ exception
 end;
 $$;
 
--- Both members' last_read_at of a conversation: reads are not on the clock.
-create or replace function messaging.reads_json(conversation_id uuid) returns table (reads jsonb)
+-- The conversations of which something may have to be told, in the order of their ids. One of 1,000 that nothing has
+-- happened in costs a look at its row; the rest is asked for those only that come out of here.
+create or replace function messaging.conversations_to_tell(reader uuid, positions jsonb, from_id uuid)
+returns table (conversation_id uuid, clock timestamptz, since timestamptz, is_named boolean)
 language sql stable
 begin atomic
-    select jsonb_agg(jsonb_build_object(
-        'conversation_id', p.conversation_id, 'user_id', p.user_id,
-        'last_read_at', messaging.wire_time(p.last_read_at)
-    ))
-    from public.conversation_participants as p
-    where p.conversation_id = reads_json.conversation_id;
+    with waiting as materialized (
+        select distinct t.id
+        from messaging.recalculations as r
+        cross join lateral unnest(r.touched) as t (id)
+        where r.touched <> '{}'
+    )
+
+    select mine.id, mine.position, mine.since, mine.since is not null
+    from (
+        select c.id, c.position, (positions ->> c.id::text)::timestamptz as since
+        from public.conversation_participants as me
+        inner join public.conversations as c on me.conversation_id = c.id
+        where me.user_id = reader and (from_id is null or c.id >= from_id)
+        offset 0
+    ) as mine
+    left join messaging.reload_marks as k on mine.id = k.conversation_id
+    where mine.since is null
+        or mine.since <> mine.position
+        or k.reload_before > mine.since
+        or mine.id in (select w.id from waiting as w)
+    order by mine.id;
 end;
 
--- One page of catch-up. One statement goes through the caller's conversations by id, lazily; the page is full at 500
--- events or 200 conversations, and its cursor is the conversation at which the next one (with the positions moved to
--- what this one gave) goes on.
+-- Where both members have read to, of the conversations that the client named: reads are not on the clock.
+create or replace function messaging.reads_json(reader uuid, positions jsonb, from_id uuid, before_id uuid) returns jsonb
+language sql stable
+begin atomic
+    -- Made as json and turned into jsonb once: half the time of jsonb_agg.
+    select coalesce(
+        json_agg(json_build_object(
+            'conversation_id', p.conversation_id, 'user_id', p.user_id,
+            'last_read_at', messaging.wire_time(p.last_read_at)
+        ))::jsonb,
+        '[]'
+    )
+    from public.conversation_participants as me
+    inner join public.conversation_participants as p on me.conversation_id = p.conversation_id
+    where me.user_id = reader and positions ? me.conversation_id::text
+        and (from_id is null or me.conversation_id >= from_id)
+        and (before_id is null or me.conversation_id < before_id);
+end;
+
+-- Those that the client names and the caller is not (or no longer) in.
+create or replace function messaging.gone_json(reader uuid, positions jsonb) returns jsonb
+language sql stable
+begin atomic
+    select coalesce(jsonb_agg(n.id), '[]')
+    from jsonb_object_keys(positions) as n (id)
+    where not exists (
+        select from public.conversation_participants as me
+        where me.conversation_id = n.id::uuid and me.user_id = reader
+    );
+end;
+
+-- One page of catch-up: the caller's conversations by id, until it has 500 events or 200 conversations. The cursor is
+-- the conversation at which the next page (with the positions moved to what this one gave) goes on.
 create or replace function messaging.sync_conversations(state jsonb) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_caller constant uuid := messaging.caller();
     v_epoch constant text := messaging.epoch();
-    v_reload constant boolean := coalesce(state ->> 'epoch' <> v_epoch, false);
     v_from constant uuid := messaging.parse_sync_cursor(state);
-    v_named uuid [];
-    v_since timestamptz [];
-    v_conversations jsonb [] := '{}';
-    v_changes jsonb [] := '{}';
-    v_reads jsonb [] := '{}';
-    v_events int := 0;
+    v_positions jsonb := messaging.parse_positions(state);
+    -- Positions of another history, or of nobody knows which, mean nothing here.
+    v_reload constant boolean := coalesce(state ->> 'epoch' <> v_epoch, v_positions <> '{}');
+    v_ids uuid [] := array[]::uuid [];
+    v_changes jsonb [] := array[]::jsonb [];
+    v_room int := 500;
     v_next uuid;
+    v_conversations jsonb;
+    v_told record;
     r record;
 begin
     if jsonb_typeof(state) is distinct from 'object' then
         perform messaging.fail('INVALID_REQUEST', 'The state is an object: epoch, positions, cursor.', 'state');
     end if;
-    select coalesce(array_agg(p.conversation_id), '{}'), coalesce(array_agg(p.since), '{}') into v_named, v_since
-    from messaging.parse_positions(state) as p;
-    -- Positions of another history mean nothing here.
     if v_reload then
-        v_since := array_fill(null::timestamptz, array[cardinality(v_named)]);
+        v_positions := '{}';
     end if;
 
     for r in
-        select mine.id, mine.since, mine.is_named, d.changes, d.events, d.caught_up, c.reads
-        from (
-            select
-                conversation.id, conversation.position, n.since, n.conversation_id is not null and not v_reload as is_named
-            from public.conversation_participants as me
-            inner join public.conversations as conversation on me.conversation_id = conversation.id
-            left join unnest(v_named, v_since) as n (conversation_id, since) on conversation.id = n.conversation_id
-            where me.user_id = v_caller and (v_from is null or conversation.id >= v_from)
-            order by conversation.id
-        ) as mine
-        -- A conversation that is not named is new to the client: it begins at the clock, with nothing to tell.
-        cross join lateral messaging.changes_json(
-            mine.id, mine.position, case when mine.is_named then mine.since else mine.position end, 500
-        ) as d
-        cross join lateral messaging.reads_json(mine.id) as c
+        select t.* from messaging.conversations_to_tell(v_caller, v_positions, v_from) as t
     loop
-        if v_events >= 500 or cardinality(v_conversations) >= 200 or cardinality(v_changes) >= 1000 then
-            v_next := r.id;
+        if v_room = 0 or cardinality(v_ids) = 200 then
+            v_next := r.conversation_id;
             exit;
         end if;
+        v_ids := v_ids || r.conversation_id;
         if not r.is_named then
-            r.changes := r.changes || '{"complete": true}';
-        end if;
-        if r.is_named then
-            v_reads := v_reads || array(select jsonb_array_elements(r.reads));
-        end if;
-        if r.is_named and r.events = 0 and r.changes -> 'complete' = 'true'
-            and r.changes ->> 'position' = messaging.wire_time(r.since) then
+            -- New to the client: it begins at the clock, with nothing to tell.
+            v_changes := v_changes || messaging.no_changes_json(r.conversation_id, r.clock);
             continue;
         end if;
-        v_conversations := v_conversations || messaging.conversation_json(r.id, v_caller);
-        v_changes := v_changes || r.changes;
-        v_events := v_events + r.events;
-        if not r.caught_up then
-            v_next := r.id;
+        select d.changes, d.events, d.caught_up into v_told
+        from messaging.changes_json(r.conversation_id, r.clock, r.since, v_room) as d;
+        v_changes := v_changes || v_told.changes;
+        v_room := v_room - v_told.events;
+        if not v_told.caught_up then
+            v_next := r.conversation_id;
             exit;
         end if;
     end loop;
 
+    select coalesce(jsonb_agg(j.conversation order by i.n), '[]') into v_conversations
+    from unnest(v_ids) with ordinality as i (id, n)
+    cross join lateral messaging.conversation_json(i.id, v_caller) as j (conversation);
     return jsonb_build_object(
-        'epoch', v_epoch, 'reload', v_reload,
-        'conversations', to_jsonb(v_conversations), 'changes', to_jsonb(v_changes), 'reads', to_jsonb(v_reads),
-        'gone',
-        (
-            select coalesce(jsonb_agg(n.id), '[]')
-            from unnest(v_named) as n (id)
-            where v_from is null and not exists (
-                select from public.conversation_participants as me
-                where me.conversation_id = n.id and me.user_id = v_caller
-            )
-        ),
+        'epoch', v_epoch, 'reload', v_reload, 'conversations', v_conversations, 'changes', to_jsonb(v_changes),
+        'reads', messaging.reads_json(v_caller, v_positions, v_from, v_next),
+        'gone', case when v_from is null then messaging.gone_json(v_caller, v_positions) else '[]' end,
         'next_cursor', v_next
     );
 end;
@@ -259,7 +311,9 @@ revoke all on function
 messaging.can_tell_since(uuid, timestamptz, timestamptz), messaging.events_after(uuid, timestamptz, int),
 messaging.changes_json(uuid, timestamptz, timestamptz, int), messaging.conversation_changes(uuid, timestamptz, int),
 public.get_conversation_changes(uuid, timestamptz, int), messaging.parse_positions(jsonb),
-messaging.parse_sync_cursor(jsonb), messaging.reads_json(uuid), messaging.sync_conversations(jsonb),
+messaging.parse_sync_cursor(jsonb), messaging.conversations_to_tell(uuid, jsonb, uuid),
+messaging.no_changes_json(uuid, timestamptz), messaging.reads_json(uuid, jsonb, uuid, uuid),
+messaging.gone_json(uuid, jsonb), messaging.sync_conversations(jsonb),
 public.sync_conversations(jsonb)
 from public, anon, authenticated, service_role, bookconnect_dm_server;
 grant execute on function

@@ -44,7 +44,7 @@ begin
         returning m.retention_expires_at
     )
 
-    select count(*), min(s.retention_expires_at), max(s.retention_expires_at) into messages, v_oldest, reached
+    select count(*)::int, min(s.retention_expires_at), max(s.retention_expires_at) into messages, v_oldest, reached
     from swept as s;
     perform messaging.log_batch('soft_delete', messages, v_oldest, reached);
 end;
@@ -89,28 +89,23 @@ begin
         returning m.retention_expires_at
     )
 
-    select count(*), min(r.retention_expires_at), max(r.retention_expires_at) into messages, v_oldest, v_newest
+    select count(*)::int, min(r.retention_expires_at), max(r.retention_expires_at) into messages, v_oldest, v_newest
     from removed as r;
     perform messaging.log_batch('cleanup', messages, v_oldest, v_newest);
 end;
 $$;
 
--- The mission's bare functions, for hosts that call them on a schedule of their own and run no worker. Until 0.
--- The first one also does what has to come before: new expiry times after changes of tier.
+-- The mission's bare functions, for hosts that call them on a schedule of their own and run no worker. Until 0, each
+-- call in a transaction of its own. The first one also does what has to come before: it notices changes of tier and
+-- gives new expiry times; where it has done only that, it gives 1.
 create or replace function messaging.soft_delete_step() returns int
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    v_looked int;
-    v_left int := 2000;
+    v_looked constant int := messaging.recalculate_batch();
     v_count int;
 begin
-    loop
-        v_looked := messaging.recalculate_batch(v_left);
-        v_left := v_left - v_looked;
-        exit when v_looked = 0 or v_left <= 0;
-    end loop;
     select b.messages into v_count from messaging.soft_delete_batch() as b;
-    if v_count = 0 and (v_left <= 0 or messaging.notice_tier_changes() > 0) then
+    if v_count = 0 and (v_looked > 0 or messaging.notice_tier_changes() > 0) then
         return 1;
     end if;
     return v_count;
@@ -163,23 +158,26 @@ $$;
 
 -- The next member to work on: one whose pass is under way or can be the last one. A pass that ended too early (a
 -- transaction from before the change was still running) waits until that has ended.
+-- Whoever read the old tier had his transaction's number before the change was committed, so before we saw the job;
+-- ours is younger when we get it after that. A transaction that has its number already begins nothing.
 create or replace function messaging.next_recalculation() returns messaging.recalculations
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
+    v_is_fresh constant boolean := pg_current_xact_id_if_assigned() is null;
     v_job messaging.recalculations;
 begin
     select r.* into v_job
     from messaging.recalculations as r
-    where r.pass_xmin is not null or r.waits_for is null
+    where r.pass_xmin is not null
+        or (r.waits_for is null and v_is_fresh)
         or pg_snapshot_xmin(pg_current_snapshot()) >= r.waits_for
     order by r.requested_at
     limit 1
     for update skip locked;
     if v_job.user_id is not null and v_job.pass_xmin is null then
-        -- A snapshot from after the row was seen: whoever read the old tier is in it, or has ended.
+        v_job.waits_for := coalesce(v_job.waits_for, pg_current_xact_id());
         update messaging.recalculations as r
-        set waits_for = coalesce(r.waits_for, pg_snapshot_xmax(pg_current_snapshot())),
-            pass_xmin = pg_snapshot_xmin(pg_current_snapshot())
+        set waits_for = v_job.waits_for, pass_xmin = pg_snapshot_xmin(pg_current_snapshot())
         where r.user_id = v_job.user_id
         returning r.* into v_job;
     end if;
@@ -211,13 +209,16 @@ end;
 $$;
 
 -- Computes a bounded number of one member's expiry times anew, soonest first. Gives how many messages it looked at
--- or, at the end of a pass, at least 1: until 0. Restartable: how far it came stands in its row. Deleted messages keep
--- their expiry. A pass that could not lock a conversation is not the last one: the next waits for whoever held it.
+-- or, at the end of a pass, at least 1: until 0, which says that there is nothing to go on with now. Restartable: how
+-- far it came stands in its row. Deleted messages keep their expiry. A pass that could not lock a conversation goes to
+-- the end of the queue and gives 0.
 -- Lock order: the member's row, conversations by id, messages.
 create or replace function messaging.recalculate_batch(batch_size int default 2000) returns int
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_size constant int := least(greatest(batch_size, 1), 2000);
+    -- In the place of the oldest transaction that ran when a pass began: this pass cannot be the last one.
+    v_nothing constant xid8 := '0'::xid8;
     v_job messaging.recalculations := messaging.next_recalculation();
     v_seen int;
     v_last timestamptz;
@@ -256,7 +257,7 @@ begin
     )
 
     select
-        (select count(*) from page),
+        (select count(*)::int from page),
         (select array_agg(m.id) from moving as m),
         (select array_agg(m.expiry) from moving as m),
         (select array_agg(distinct m.conversation_id) from moving as m),
@@ -267,7 +268,7 @@ begin
         select p.retention_expires_at, p.id from page as p order by p.retention_expires_at desc, p.id desc limit 1
     ) as last on true;
 
-    v_touched := array(select t.id from unnest(v_touched) as t (id) union select t.id from unnest(v_job.touched) as t (id));
+    v_touched := array(select distinct t.id from unnest(v_touched || v_job.touched) as t (id) where t.id is not null);
     v_locked := messaging.lock_conversations(v_touched);
     update public.direct_messages as m
     set retention_expires_at = n.expiry
@@ -281,20 +282,22 @@ begin
         select c.id from public.conversations as c where c.id = any(v_touched) and not c.id = any(v_locked)
     );
     if cardinality(v_touched) > 0 then
-        v_job.waits_for := pg_snapshot_xmax(pg_current_snapshot());
+        v_job.pass_xmin := v_nothing;
     end if;
 
-    if v_seen < v_size and v_job.pass_xmin >= v_job.waits_for then
+    if v_seen = v_size then
+        update messaging.recalculations as r
+        set touched = v_touched, pass_xmin = v_job.pass_xmin, done_to = v_last, done_to_id = v_last_id
+        where r.user_id = v_job.user_id;
+    elsif v_job.pass_xmin >= v_job.waits_for then
         delete from messaging.recalculations as r where r.user_id = v_job.user_id;
     else
         update messaging.recalculations as r
-        set waits_for = v_job.waits_for, touched = v_touched,
-            pass_xmin = case when v_seen = v_size then v_job.pass_xmin end,
-            done_to = case when v_seen = v_size then v_last end,
-            done_to_id = case when v_seen = v_size then v_last_id end
+        set touched = v_touched, pass_xmin = null, done_to = null, done_to_id = null,
+            requested_at = clock_timestamp()
         where r.user_id = v_job.user_id;
     end if;
-    return greatest(v_seen, 1);
+    return case when v_seen < v_size and v_job.pass_xmin = v_nothing then 0 else greatest(v_seen, 1) end;
 end;
 $$;
 

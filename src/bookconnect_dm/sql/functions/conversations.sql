@@ -70,6 +70,9 @@ exception
             raise exception 'Somebody has just started this conversation.' using errcode = '40001';
         end if;
         return query select v_id, true;
+    when foreign_key_violation then
+        -- Erased at this moment.
+        perform messaging.fail('USER_NOT_FOUND', 'There is nobody of that name in your stores.', 'recipient_id');
 end;
 $$;
 

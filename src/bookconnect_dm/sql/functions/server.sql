@@ -73,7 +73,7 @@ create or replace function messaging.send_batch(
 language plpgsql volatile security invoker set search_path = pg_catalog, pg_temp as $$
 declare
     v_began timestamptz;
-    v_waited_ms numeric := 0;
+    v_waited_ms numeric := 0.0;
     v_locked uuid;
     v_result messaging.send_result;
     r record;
@@ -98,7 +98,7 @@ begin
             end if;
         end if;
         -- A skipped row gives the result of the one before it: BUSY.
-        v_result.n := r.n;
+        v_result.n := r.n::int;
         return next v_result;
     end loop;
     perform messaging.become(null);
@@ -143,6 +143,41 @@ begin atomic
     select s.value from messaging.settings as s where s.name = 'ephemeral_key';
 end;
 
+-- What servers say to each other: who writes at this moment, who is online. It goes through the log and into no table;
+-- other servers take only what is signed with the key above. Gives the database's time, in seconds, by which they tell
+-- what is old.
+create or replace function messaging.emit(content bytea) returns double precision
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if octet_length(content) > 65536 then
+        perform messaging.fail('INVALID_REQUEST', 'At most 65536 bytes at once.', 'content');
+    end if;
+    if current_setting('server_version_num')::int >= 170000 then
+        -- Flushed at once: the log is read as far as it is flushed, and nothing else may come for 200 ms.
+        execute 'select pg_logical_emit_message(false, $1, $2, true)' using 'bookconnect_dm', content;
+    else
+        perform pg_logical_emit_message(false, 'bookconnect_dm', content);
+    end if;
+    return extract(epoch from clock_timestamp())::double precision;
+end;
+$$;
+
+-- Anybody may put messages of any size into the log otherwise. Only a superuser may take that away; elsewhere the
+-- signature alone has to do.
+do $$
+declare
+    v_function regprocedure;
+begin
+    for v_function in
+        select p.oid::regprocedure from pg_catalog.pg_proc as p
+        where p.proname = 'pg_logical_emit_message' and p.pronamespace = 'pg_catalog'::regnamespace
+            and pg_catalog.pg_has_role(p.proowner, 'usage')
+    loop
+        execute format('revoke execute on function %s from public', v_function);
+    end loop;
+end;
+$$;
+
 -- What the server of a package must find; raised when an older server could no longer work with these functions.
 create or replace function messaging.schema_version() returns int
 language sql immutable
@@ -153,10 +188,12 @@ end;
 revoke all on function
 messaging.become(uuid), messaging.send_one(uuid, uuid, uuid, text, int),
 messaging.send_batch(uuid [], uuid [], uuid [], text []), messaging.membership(uuid), messaging.profile(uuid),
-messaging.find_user(text), messaging.ephemeral_key(), messaging.schema_version()
+messaging.find_user(text), messaging.ephemeral_key(), messaging.emit(bytea), messaging.schema_version()
 from public, anon, authenticated, service_role, bookconnect_dm_server;
 grant execute on function
 messaging.become(uuid), messaging.send_one(uuid, uuid, uuid, text, int),
 messaging.send_batch(uuid [], uuid [], uuid [], text []), messaging.membership(uuid), messaging.profile(uuid),
-messaging.find_user(text), messaging.epoch(), messaging.ephemeral_key(), messaging.schema_version(), messaging.fail(text, text, text)
+messaging.find_user(text), messaging.epoch(), messaging.ephemeral_key(), messaging.emit(bytea),
+messaging.schema_version(),
+messaging.fail(text, text, text)
 to bookconnect_dm_server;

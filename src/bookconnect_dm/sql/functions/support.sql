@@ -43,21 +43,6 @@ begin atomic
     select to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 end;
 
--- A position that a client sends back.
-create or replace function messaging.parse_position(position_text text, field text) returns timestamptz
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-begin
-    if position_text !~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$' then
-        perform messaging.fail('INVALID_REQUEST', 'A position is what an earlier answer gave, unchanged.', $2);
-    end if;
-    return position_text::timestamptz;
-exception
-    when datetime_field_overflow or invalid_datetime_format then
-        perform messaging.fail('INVALID_REQUEST', 'A position is what an earlier answer gave, unchanged.', $2);
-        return null;
-end;
-$$;
-
 create or replace function messaging.page_size(wanted int, standard int, most int) returns int
 language sql immutable parallel safe
 begin atomic
@@ -122,6 +107,6 @@ $$;
 -- These are called by functions of this schema only, which run as their owner.
 revoke all on function
 messaging.fail(text, text, text), messaging.caller(), messaging.wire_time(timestamptz),
-messaging.parse_position(text, text), messaging.page_size(int, int, int), messaging.trimmed(text),
+messaging.page_size(int, int, int), messaging.trimmed(text),
 messaging.checked_content(text), messaging.require_participant(uuid), messaging.epoch()
 from public, anon, authenticated, service_role, bookconnect_dm_server;

@@ -5,7 +5,7 @@ create schema if not exists messaging;
 revoke all on schema messaging from public;
 
 create function pg_temp.ensure_role(role_name text, attributes text, required boolean) returns void
-language plpgsql as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
     if exists (select from pg_catalog.pg_roles r where r.rolname = role_name) then
         return;
@@ -38,6 +38,19 @@ end;
 $$;
 
 drop function pg_temp.ensure_role (text, text, boolean);
+
+-- A hardened host has taken schema public from everybody; what clients call is there.
+do $$
+declare
+    v_role text;
+begin
+    foreach v_role in array array['authenticated', 'bookconnect_dm_server', 'service_role'] loop
+        if not pg_catalog.has_schema_privilege(v_role, 'public', 'usage') then
+            execute pg_catalog.format('grant usage on schema public to %I', v_role);
+        end if;
+    end loop;
+end;
+$$;
 
 -- Default privileges of the host may have opened the schema to anybody.
 revoke all on schema messaging from anon, authenticated, service_role, bookconnect_dm_server;

@@ -109,12 +109,18 @@ $$;
 
 do $$
 begin
-    create or replace trigger bookconnect_dm_tier_changed
-    after update of account_tier, membership_tier on public.users
-    for each row when (
-        (old.account_tier, old.membership_tier) is distinct from (new.account_tier, new.membership_tier)
-    )
-    execute function messaging.host_tier_changed();
+    -- Asked first: placing it again would lock the table, and code is applied while members write.
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'public.users'::regclass and t.tgname = 'bookconnect_dm_tier_changed'
+    ) then
+        create trigger bookconnect_dm_tier_changed
+        after update of account_tier, membership_tier on public.users
+        for each row when (
+            (old.account_tier, old.membership_tier) is distinct from (new.account_tier, new.membership_tier)
+        )
+        execute function messaging.host_tier_changed();
+    end if;
 exception
     when insufficient_privilege or wrong_object_type then
         raise warning

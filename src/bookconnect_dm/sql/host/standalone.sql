@@ -134,10 +134,20 @@ begin
 end;
 $$;
 
-create or replace trigger bookconnect_dm_tier_changed
-after update of user_tier on public.users
-for each row when (old.user_tier is distinct from new.user_tier)
-execute function messaging.host_tier_changed();
+do $$
+begin
+    -- Asked first, as above. The host's own transactions lock users before anything of ours.
+    if not exists (
+        select from pg_catalog.pg_trigger as t
+        where t.tgrelid = 'public.users'::regclass and t.tgname = 'bookconnect_dm_tier_changed'
+    ) then
+        create trigger bookconnect_dm_tier_changed
+        after update of user_tier on public.users
+        for each row when (old.user_tier is distinct from new.user_tier)
+        execute function messaging.host_tier_changed();
+    end if;
+end;
+$$;
 
 revoke all on function auth.uid() from public, anon, authenticated, service_role;
 grant execute on function auth.uid() to anon, authenticated, service_role, bookconnect_dm_server;

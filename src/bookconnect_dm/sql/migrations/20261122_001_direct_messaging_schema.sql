@@ -158,7 +158,7 @@ create type messaging.history_row as (
     retention_expires_at timestamptz,
     has_more boolean
 );
-revoke all on type messaging.history_row from public, anon, authenticated, service_role;
+revoke all on type messaging.history_row from public, anon, authenticated, service_role, bookconnect_dm_server;
 
 -- What became of one row of a batch of sends. `code` null: stored, or the original of a repeat.
 create type messaging.send_result as (
@@ -175,8 +175,7 @@ create type messaging.send_result as (
     retention_expires_at timestamptz,
     is_deleted boolean
 );
-revoke all on type messaging.send_result from public, anon, authenticated, service_role;
-grant usage on type messaging.send_result to bookconnect_dm_server;
+revoke all on type messaging.send_result from public, anon, authenticated, service_role, bookconnect_dm_server;
 
 -- Default privileges of the host may have granted anything to anybody: everything off, by name, before 002 grants.
 revoke all on

@@ -130,6 +130,12 @@ with check (sender_id = (select auth.uid()) and is_deleted);
 revoke all on public.conversations, public.conversation_participants, public.direct_messages
 from public, anon, authenticated, service_role, bookconnect_dm_server;
 
+-- Bookkeeping is nobody's; 001 said so once, this says so after every change of the host's.
+revoke all on all tables in schema messaging
+from public, anon, authenticated, service_role, bookconnect_dm_server;
+revoke all on all sequences in schema messaging
+from public, anon, authenticated, service_role, bookconnect_dm_server;
+
 grant select on public.conversations to authenticated, bookconnect_dm_server;
 grant select, update (last_read_at) on public.conversation_participants to authenticated, bookconnect_dm_server;
 grant select, insert (id, conversation_id, sender_id, content) on public.direct_messages

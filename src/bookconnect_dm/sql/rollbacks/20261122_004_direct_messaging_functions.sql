@@ -1,4 +1,18 @@
 drop function if exists messaging.schema_version ();
+drop function if exists messaging.emit (bytea);
+do $$
+declare
+    v_function regprocedure;
+begin
+    for v_function in
+        select p.oid::regprocedure from pg_catalog.pg_proc as p
+        where p.proname = 'pg_logical_emit_message' and p.pronamespace = 'pg_catalog'::regnamespace
+            and pg_catalog.pg_has_role(p.proowner, 'usage')
+    loop
+        execute format('grant execute on function %s to public', v_function);
+    end loop;
+end;
+$$;
 drop function if exists messaging.ephemeral_key ();
 drop function if exists messaging.find_user (text);
 drop function if exists messaging.profile (uuid);
@@ -23,11 +37,14 @@ drop function if exists messaging.soft_delete_batch (timestamptz, int);
 drop function if exists messaging.log_batch (text, int, timestamptz, timestamptz);
 drop function if exists public.sync_conversations (jsonb);
 drop function if exists messaging.sync_conversations (jsonb);
-drop function if exists messaging.reads_json (uuid);
+drop function if exists messaging.gone_json (uuid, jsonb);
+drop function if exists messaging.reads_json (uuid, jsonb, uuid, uuid);
+drop function if exists messaging.conversations_to_tell (uuid, jsonb, uuid);
 drop function if exists messaging.parse_sync_cursor (jsonb);
 drop function if exists messaging.parse_positions (jsonb);
 drop function if exists public.get_conversation_changes (uuid, timestamptz, int);
 drop function if exists messaging.conversation_changes (uuid, timestamptz, int);
+drop function if exists messaging.no_changes_json (uuid, timestamptz);
 drop function if exists messaging.changes_json (uuid, timestamptz, timestamptz, int);
 drop function if exists messaging.events_after (uuid, timestamptz, int);
 drop function if exists messaging.can_tell_since (uuid, timestamptz, timestamptz);
@@ -86,7 +103,6 @@ drop function if exists messaging.require_participant (uuid);
 drop function if exists messaging.checked_content (text);
 drop function if exists messaging.trimmed (text);
 drop function if exists messaging.page_size (int, int, int);
-drop function if exists messaging.parse_position (text, text);
 drop function if exists messaging.wire_time (timestamptz);
 drop function if exists messaging.caller ();
 drop function if exists messaging.fail (text, text, text);

@@ -1,0 +1,1 @@
+-- Nothing of its own is left by clear.sql.
