@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
 import signal
 import socket
 import time
@@ -28,6 +29,7 @@ import uvicorn
 import uvloop
 
 from bookconnect_dm import rest, wire, ws
+from bookconnect_dm.announcer import Announcer
 from bookconnect_dm.auth import Rules, sign
 from bookconnect_dm.calls import Demo
 from bookconnect_dm.config import Settings, SettingsError
@@ -37,6 +39,7 @@ from bookconnect_dm.errors import Problem
 from bookconnect_dm.feed import Feed
 from bookconnect_dm.hub import Hub
 from bookconnect_dm.metrics import Metrics
+from bookconnect_dm.presence import Presence
 from bookconnect_dm.store import Store
 from bookconnect_dm.writer import CONNECTIONS as WRITER_CONNECTIONS
 from bookconnect_dm.writer import Writer
@@ -86,15 +89,27 @@ class Server:
         self.writer = Writer(
             self._writes, metrics=self.metrics, waiting_limit=settings.limits.waiting_sends
         )
-        self.hub = Hub(queue_frames=settings.limits.socket_queue)
+        presence = Presence(settings.instance_name, secrets.token_hex(8), now=time.monotonic())
+        self.hub = Hub(queue_frames=settings.limits.socket_queue, online=presence)
+        self.announcer = (
+            Announcer(presence, store=self.store, hub=self.hub)
+            if settings.ephemeral == "on"
+            else None
+        )
         self.feed = Feed(
             settings.feed_url,
             instance=settings.instance_name,
             on_transaction=self.hub.publish,
-            on_gap=self.hub.resync_all,
+            on_gap=self._on_gap,
+            on_note=self.announcer.hear if self.announcer else None,
         )
         self._door = Door(
-            settings, store=self.store, writer=self.writer, hub=self.hub, metrics=self.metrics
+            settings,
+            store=self.store,
+            writer=self.writer,
+            hub=self.hub,
+            announcer=self.announcer,
+            metrics=self.metrics,
         )
         self._http = rest.http_app(
             self._door,
@@ -137,10 +152,14 @@ class Server:
         if not await self._look():
             self._background.append(asyncio.create_task(self._look_until_there()))
         self._background.append(asyncio.create_task(self._keep_feeding()))
+        if self.announcer:
+            self._background.append(asyncio.create_task(self.announcer.run()))
 
     async def stop(self) -> None:
         """Stops the parts; the doors are closed already."""
         await self.writer.stop()
+        if self.announcer:
+            await self.announcer.stop()
         await self.feed.stop()
         for task in self._background:
             task.cancel()
@@ -208,7 +227,12 @@ class Server:
             else:
                 return
             await asyncio.sleep(LOOK_S)
-            self.hub.resync_all()
+            self._on_gap()
+
+    def _on_gap(self) -> None:
+        self.hub.resync_all()
+        if self.announcer:
+            self.announcer.start_over()
 
     # -- what the demo adds
 
@@ -244,6 +268,7 @@ class Server:
         metrics.watch("feed_lag_seconds", "Commit to delivery.", lambda: feed.lag.lag_s)
         metrics.watch("feed_reconnects", "Streams begun anew.", lambda: feed.lag.reconnects)
         metrics.watch("feed_gaps", "Times something was lost.", lambda: feed.lag.gaps)
+        metrics.watch("feed_foreign", "Others' messages in the log.", lambda: feed.lag.foreign)
         metrics.watch("sends_waiting", "Sends not on their way.", lambda: self.writer.waiting)
         metrics.watch("subscribers", "Sockets that hear events.", lambda: self.hub.subscriber_count)
 

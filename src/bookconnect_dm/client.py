@@ -337,8 +337,8 @@ class Client:
             left_s = wire.parse_time(self._expires_at).timestamp() - time.time()
             await asyncio.sleep(max(1.0, left_s * RENEW))
             self._token = None
-            token = await self._current_token()
-            with contextlib.suppress(ConnectionClosed):
+            with contextlib.suppress(ConnectionClosed, Problem):
+                token = await self._current_token()
                 await self._say(socket, wire.AuthFrame(token, ref="renewal"))
 
     async def _tell(self, changes: list[Change]) -> None:
@@ -357,7 +357,13 @@ class Client:
 
     async def _current_token(self) -> str:
         if self._token is None:
-            self._token = await self._get_token()
+            try:
+                self._token = await self._get_token()
+            except Problem:
+                raise
+            except Exception as error:
+                # The host's own code; whatever it was, asking again later may help.
+                raise Problem("UNAVAILABLE", f"No token was to be had: {error!r}") from error
         return self._token
 
     async def _ask(
@@ -394,7 +400,10 @@ class Client:
     ) -> bytes | Problem:
         """One attempt; a second one with a fresh token when the first is not accepted."""
         for is_last in (False, True):
-            headers = {"authorization": f"Bearer {await self._current_token()}"}
+            try:
+                headers = {"authorization": f"Bearer {await self._current_token()}"}
+            except Problem as problem:
+                return problem
             content = None
             if body is not None:
                 content = wire.encode(body)

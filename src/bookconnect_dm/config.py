@@ -20,6 +20,7 @@ FRAME_BYTES: Final = 65_536
 
 Adapter = Literal["standalone", "bookconnect", "supabase"]
 PreparedStatements = Literal["auto", "off"]
+Ephemeral = Literal["on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -67,7 +68,8 @@ class Settings:
     feed_url: str = field(default="", repr=False)
     retention_url: str = field(default="", repr=False)
     retention_schedule: tuple[str, ...] = ("01:00", "02:00")
-    host_adapter: Adapter = "standalone"
+    host_adapter: str = "standalone"
+    """One that ships, or the path of one's own `.sql` file."""
     jwt_secret: str = field(default="", repr=False)
     jwks_url: str = ""
     jwt_audience: str = "authenticated"
@@ -78,6 +80,8 @@ class Settings:
     log_level: LogLevel = "info"
     recovery_window: int = 7
     prepared_statements: PreparedStatements = "auto"
+    ephemeral: Ephemeral = "on"
+    """Typing and presence."""
     pool_size: int = 10
     origins: tuple[str, ...] = ("*",)
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -97,7 +101,7 @@ class Settings:
             feed_url=read.text("FEED_URL"),
             retention_url=read.text("RETENTION_URL"),
             retention_schedule=read.times("RETENTION_SCHEDULE", ("01:00", "02:00")),
-            host_adapter=read.choice("HOST_ADAPTER", "standalone", get_args(Adapter)),
+            host_adapter=read.adapter("HOST_ADAPTER", "standalone"),
             jwt_secret=read.secret("JWT_SECRET"),
             jwks_url=read.text("JWKS_URL"),
             jwt_audience=read.text("JWT_AUDIENCE", "authenticated"),
@@ -110,6 +114,7 @@ class Settings:
             prepared_statements=read.choice(
                 "PREPARED_STATEMENTS", "auto", get_args(PreparedStatements)
             ),
+            ephemeral=read.choice("EPHEMERAL", "on", get_args(Ephemeral)),
             pool_size=int(read.number("POOL_SIZE", 10, least=4, most=500)),
             origins=read.origins("ORIGINS", ("*",)),
             limits=read.limits(),
@@ -180,6 +185,10 @@ class _Reader:
             if value == one:
                 return one
         raise SettingsError(f"{PREFIX}{name} must be one of {', '.join(allowed)}.")
+
+    def adapter(self, name: str, default: Adapter) -> str:
+        path = self.text(name, default)
+        return path if path.endswith(".sql") else self.choice(name, default, get_args(Adapter))
 
     def number(self, name: str, default: float, *, least: float, most: float) -> float:
         text = self.text(name)

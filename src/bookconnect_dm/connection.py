@@ -23,6 +23,7 @@ import structlog
 
 from bookconnect_dm import wire
 from bookconnect_dm.auth import Identity
+from bookconnect_dm.decoding import Ref
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.hub import Subscriber
@@ -36,7 +37,6 @@ from bookconnect_dm.session import (
     error_frame,
     expiry_text,
 )
-from bookconnect_dm.wire import Ref
 from bookconnect_dm.writer import Sent
 
 __all__ = ["CLOSE_S", "CUT_S", "RESTARTING", "Connection", "Wire"]
@@ -174,7 +174,10 @@ class Connection:
             await self._verify(action)
         elif isinstance(action, wire.SubscribeFrame):
             self._subscribe(action)
-        elif not isinstance(action, wire.TypingFrame):  # nobody listens to typing yet
+        elif isinstance(action, wire.TypingFrame):
+            if self._subscriber is not None:
+                self._door.typing(self._subscriber, action.conversation_id)
+        else:
             await self._obey(action)
 
     async def _obey(self, action: Join | Reply | Close) -> None:

@@ -13,10 +13,11 @@ from collections import Counter
 from uuid import UUID
 
 from bookconnect_dm import wire
+from bookconnect_dm.announcer import Announcer
 from bookconnect_dm.auth import Identity
 from bookconnect_dm.config import CONTENT_LENGTH, Settings
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.hub import Hub
+from bookconnect_dm.hub import Hub, Subscriber
 from bookconnect_dm.keys import Keyring
 from bookconnect_dm.limits import MemberBuckets
 from bookconnect_dm.metrics import Metrics
@@ -30,7 +31,14 @@ class Door:
     """The parts of a server as `rest` and `ws` use them."""
 
     def __init__(
-        self, settings: Settings, *, store: Store, writer: Writer, hub: Hub, metrics: Metrics
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        writer: Writer,
+        hub: Hub,
+        announcer: Announcer | None,
+        metrics: Metrics,
     ) -> None:
         limits = settings.limits
         self.settings = settings
@@ -40,6 +48,7 @@ class Door:
         self.sockets: Counter[UUID] = Counter()
         self._keyring = Keyring(settings)
         self._writer = writer
+        self._announcer = announcer
         self._sends = MemberBuckets(limits.sends_per_second, limits.send_burst)
         self._starts = MemberBuckets(limits.starts_per_hour / 3600, limits.starts_per_hour)
 
@@ -69,6 +78,8 @@ class Door:
             self.metrics.limited("sockets")
             return False
         self.sockets[actor] += 1
+        if self._announcer and self.sockets[actor] == 1:
+            self._announcer.came(str(actor))
         return True
 
     def leave(self, actor: UUID) -> None:
@@ -76,6 +87,13 @@ class Door:
         self.sockets[actor] -= 1
         if self.sockets[actor] <= 0:
             del self.sockets[actor]
+            if self._announcer:
+                self._announcer.left(str(actor))
+
+    def typing(self, subscriber: Subscriber, conversation_id: UUID) -> None:
+        """A member is typing: told to the others, if he is in that conversation."""
+        if self._announcer and str(conversation_id) in subscriber.conversations:
+            self._announcer.typing(str(conversation_id), subscriber.user_id)
 
     def shown_limits(self) -> wire.Limits:
         """The limits, for clients that want to stay below them."""

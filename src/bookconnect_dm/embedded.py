@@ -121,6 +121,8 @@ class EmbeddedPostgres:
     @property
     def port(self) -> int:
         """The port on 127.0.0.1; chosen free at the first start and kept while it stays free."""
+        if "port" not in self._state:
+            raise EmbeddedPostgresError(f"No database was started in {self.data_dir} yet.")
         return int(self._state["port"])
 
     @property
@@ -135,10 +137,11 @@ class EmbeddedPostgres:
 
     def url_for(self, role: str, password: str | None = None, *, database: str = DATABASE) -> str:
         """Return a URL for `role`, with the password that this cluster remembers for it."""
+        port = self.port
         secret = password if password is not None else self.password_of(role)
         return (
             f"postgresql://{quote(role, safe='')}:{quote(secret, safe='')}"
-            f"@127.0.0.1:{self.port}/{quote(database, safe='')}"
+            f"@127.0.0.1:{port}/{quote(database, safe='')}"
         )
 
     def password_of(self, role: str) -> str:

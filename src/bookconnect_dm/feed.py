@@ -29,7 +29,7 @@ import structlog
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
-from bookconnect_dm import pgoutput
+from bookconnect_dm import notes, pgoutput
 from bookconnect_dm.db import load_queries
 from bookconnect_dm.events import STALE_S, Assembler, Transaction
 from bookconnect_dm.pgoutput import format_lsn, parse_lsn
@@ -54,6 +54,8 @@ PAUSE_S: Final = (0.05, 5.0)
 STEADY_S: Final = 5.0
 """A stream that lived this long was no failed attempt: the next pause is the shortest again."""
 PG_EPOCH_S: Final = 946_684_800
+HUGE: Final = 1 << 20
+"""A message in the log that is worth a warning: it takes memory here that nobody asked for."""
 SLICE: Final = 200
 """Messages taken before other tasks have their turn (about 3 ms)."""
 
@@ -78,6 +80,8 @@ class FeedFacts:
     """From the last transaction's commit to when PostgreSQL sent it to us."""
     reconnects: int
     gaps: int
+    foreign: int
+    """Messages of others in the log, dropped."""
     last_error: str | None
 
 
@@ -93,9 +97,11 @@ def slot_name(instance: str) -> str:
 class Feed:
     """Gives every committed transaction to `on_transaction`, which neither waits nor blocks.
 
-    `on_gap` is called when transactions were lost or left out: everybody has to read anew. Start
-    `run` in a task of its own and call `stop` in the end; a `run` that is cancelled instead leaves
-    the slot for the next process.
+    `on_gap` is called when transactions were lost or left out: everybody has to read anew.
+    `on_note` takes what was put into the log under our name, and when PostgreSQL sent it (its
+    clock, in seconds): anybody may do that, so nothing in it can be trusted. Start `run` in a task
+    of its own and call `stop` in the end; a `run` that is cancelled instead leaves the slot for
+    the next process.
     """
 
     def __init__(
@@ -105,12 +111,14 @@ class Feed:
         instance: str,
         on_transaction: Callable[[Transaction], None],
         on_gap: Callable[[], None],
+        on_note: Callable[[bytes, float], None] | None = None,
         look_s: float = LOOK_S,
     ) -> None:
         self._url = feed_url
         self._slot = slot_name(instance)
         self._on_transaction = on_transaction
         self._on_gap = on_gap
+        self._on_note = on_note
         self._look_s = look_s
         self._queries = load_queries(
             (files("bookconnect_dm") / "sql" / "feed.sql").read_text("utf-8")
@@ -122,7 +130,7 @@ class Feed:
         self._backend_pid = 0
         self._failed_lsn: int | None = None
         self._skip_lsn: int | None = None
-        self._reconnects = self._gaps = 0
+        self._reconnects = self._gaps = self._foreign = 0
         self._last_error: str | None = None
 
     # -- what others ask
@@ -144,6 +152,7 @@ class Feed:
             lag_s=progress.lag_s,
             reconnects=self._reconnects,
             gaps=self._gaps,
+            foreign=self._foreign,
             last_error=self._last_error,
         )
 
@@ -200,10 +209,13 @@ class Feed:
 
     async def _connect_and_stream(self) -> None:
         async with self._connect(replication=True) as connection:
-            was_gap = await self._start(connection)
+            is_first = self._system is None
+            was_lost = await self._start(connection)
             self._is_ready.set()
             log.info("feed_started", slot=self._slot, lsn=format_lsn(self._progress.confirmed))
-            if was_gap:
+            if is_first:
+                self._on_gap()  # for whoever was here before the stream
+            elif was_lost:
                 self._say_gap("the slot was lost")
             await self._stream(connection)
 
@@ -248,15 +260,15 @@ class Feed:
         names = ",".join(f'"{name}"' for name in PUBLICATIONS)
         command = (
             f'START_REPLICATION SLOT "{self._slot}" LOGICAL {format_lsn(start)}'
-            f" (proto_version '1', publication_names '{names}')"
+            f" (proto_version '1', publication_names '{names}'"
+            + (", messages 'true')" if self._on_note else ")")
         )
         async with asyncio.timeout(COMMAND_S):
             await connection.execute(command)
-        was_gap = was_lost and self._system is not None
         self._system = system
         self._backend_pid = connection.pgconn.backend_pid
         self._progress.start_at(start, time.monotonic())
-        return was_gap
+        return was_lost
 
     async def _identify(self, connection: Connection) -> tuple[tuple[str, str], int]:
         async with asyncio.timeout(COMMAND_S):
@@ -377,6 +389,9 @@ class Feed:
 
     def _take(self, pgconn: pq.abc.PGconn, data: memoryview, assembler: Assembler) -> None:
         self._progress.heard(time.monotonic())
+        if pgoutput.is_emitted(data):
+            self._take_note(data)
+            return
         frame = pgoutput.decode_frame(data)
         if isinstance(frame, pgoutput.WalData):
             at = assembler.current_lsn
@@ -396,6 +411,20 @@ class Feed:
             self._settle_gap()
         if frame.reply_requested or self._progress.may_report(time.monotonic()):
             self._report(pgconn)
+
+    def _take_note(self, data: memoryview) -> None:
+        """Hands a note on; whatever else somebody put into the log is dropped before it is read."""
+        if len(data) > HUGE:
+            log.warning("huge_message_in_log", bytes=len(data))
+        found = pgoutput.emitted_content(data, notes.PREFIX.encode(), most=notes.LIMIT)
+        if found is None or self._on_note is None:
+            self._foreign += 1
+            return
+        content, sent_at = found
+        try:
+            self._on_note(content, sent_at / 1e6 + PG_EPOCH_S)
+        except Exception:
+            log.exception("note_failed", slot=self._slot)  # messages matter more than who types
 
     def _deliver(self, transaction: Transaction, sent_at: int, *, is_skipped: bool) -> None:
         if is_skipped:

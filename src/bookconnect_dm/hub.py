@@ -18,12 +18,13 @@ false, `wake` is called, and the caller reads and admits anew. Until then he get
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 from uuid import UUID
 
 from bookconnect_dm import events, wire
 from bookconnect_dm.events import Event, MembershipChange, Transaction
+from bookconnect_dm.rooms import Rooms
 from bookconnect_dm.snapshot import Snapshot
 
 __all__ = ["Hub", "Subscriber"]
@@ -104,6 +105,11 @@ class Subscriber:
         if len(queue) == 1:
             self.wake()
 
+    def offer_if_idle(self, frame: bytes) -> None:
+        """Queues what may as well get lost, unless the connection has enough to do already."""
+        if len(self._queue) < self._frames_limit // 2:
+            self.offer(frame)
+
     def overflow(self) -> None:
         """Gives up on a connection that cannot follow."""
         self.overflowed = True
@@ -147,9 +153,17 @@ class _Published:
 class Hub:
     """Delivers committed transactions to the subscribers of this server."""
 
-    def __init__(self, *, queue_frames: int = QUEUE_FRAMES, queue_bytes: int = QUEUE_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        queue_frames: int = QUEUE_FRAMES,
+        queue_bytes: int = QUEUE_BYTES,
+        online: Container[str] = (),
+    ) -> None:
         self._queue_frames = queue_frames
         self._queue_bytes = queue_bytes
+        self._online = online
+        self._rooms = Rooms()
         self._users: dict[str, tuple[Subscriber, ...]] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._sequence = 0
@@ -218,6 +232,7 @@ class Hub:
         if subscriber.owes_resync:
             subscriber.owes_resync = False
             subscriber.offer(_RESYNC)
+        self._tell_who_is_online(subscriber, subscriber.conversations)
         for published in self._recent:
             if not snapshot.shows(published.transaction.xid):
                 self._replay(subscriber, published)
@@ -230,6 +245,7 @@ class Hub:
         subscriber.only = (
             None if conversation_ids is None else frozenset(map(str, conversation_ids))
         )
+        self._tell_who_is_online(subscriber, subscriber.conversations)
 
     def unregister(self, subscriber: Subscriber) -> None:
         """Forgets him. Harmless when repeated."""
@@ -257,6 +273,7 @@ class Hub:
         if conversation is None:
             conversation = _Conversation(conversation_id, users)
             self._conversations[conversation_id] = conversation
+            self._rooms.put(conversation_id, conversation.users)
         conversation.listeners = (*conversation.listeners, subscriber)
         subscriber.conversations.add(conversation.id)
 
@@ -268,7 +285,44 @@ class Hub:
         conversation.listeners = tuple(s for s in conversation.listeners if s is not subscriber)
         if not conversation.listeners:
             del self._conversations[conversation_id]
+            self._rooms.take(conversation_id, conversation.users)
         return True
+
+    # -- what is of this moment only
+
+    def tell_typing(self, conversation_id: str, user_id: str) -> None:
+        """Tells the others in the conversation that a member of it is typing."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None or user_id not in conversation.users:
+            return
+        frame = wire.encode(wire.TypingEventFrame(conversation_id, user_id))
+        for subscriber in conversation.listeners:
+            if subscriber.user_id != user_id and subscriber.wants(conversation_id):
+                subscriber.offer_if_idle(frame)
+
+    def tell_presence(self, user_id: str, *, online: bool) -> None:
+        """Tells those who share a conversation with a member that he came or went."""
+        listeners = {
+            subscriber: None  # in order, and each once
+            for conversation_id in self._rooms.of(user_id)
+            for subscriber in self._conversations[conversation_id].listeners
+            if subscriber.user_id != user_id and subscriber.wants(conversation_id)
+        }
+        if listeners:
+            frame = wire.encode(wire.PresenceFrame(user_id, online))
+            for subscriber in listeners:
+                subscriber.offer_if_idle(frame)
+
+    def _tell_who_is_online(self, subscriber: Subscriber, conversations: Iterable[str]) -> None:
+        online = {
+            user: None
+            for conversation_id in conversations
+            if subscriber.wants(conversation_id)
+            for user in self._conversations[conversation_id].users
+            if user in self._online and user != subscriber.user_id
+        }
+        for user in online:
+            subscriber.offer_if_idle(wire.encode(wire.PresenceFrame(user, True)))
 
     # -- transactions
 
@@ -347,12 +401,15 @@ class Hub:
                 self._move(subscriber, change, published)
         for conversation_id, roster in published.rosters.items():
             if conversation := self._conversations.get(conversation_id):
+                self._rooms.take(conversation_id, conversation.users)
                 conversation.users = roster
+                self._rooms.put(conversation_id, roster)
 
     def _move(self, subscriber: Subscriber, change: MembershipChange, why: _Published) -> None:
         conversation_id = change.conversation_id
         if change.is_member:
             self._listen(subscriber, conversation_id, why.rosters[conversation_id])
+            self._tell_who_is_online(subscriber, (conversation_id,))
         elif self._leave(subscriber, conversation_id) and subscriber.wants(conversation_id):
             subscriber.offer(wire.encode(wire.ConversationRemovedFrame(conversation_id)))
 

@@ -159,19 +159,24 @@ def reachable_programs(bin_dir: Path, account: Account | None) -> Path:
 
 
 def _copy_programs(bin_dir: Path) -> Path:
-    """Copy PostgreSQL's programs out of a folder that only root may enter."""
-    source = bin_dir.parent
-    name = hashlib.sha256(f"{source}:{source.stat().st_mtime_ns}".encode()).hexdigest()[:16]
+    """Copy a wheel's PostgreSQL out of a folder that only root may enter."""
+    install, package = bin_dir.parents[0], bin_dir.parents[1]
+    # The libraries that the wheel brings along are found from the programs, by a relative path.
+    libraries = package.with_name(f"{package.name}.libs")
+    name = hashlib.sha256(f"{bin_dir}:{install.stat().st_mtime_ns}".encode()).hexdigest()[:16]
     target = ROOT_FALLBACK / "programs" / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             fresh = Path(folder) / name
-            shutil.copytree(source, fresh, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            without = shutil.ignore_patterns("include")
+            shutil.copytree(install, fresh / package.name / install.name, ignore=without)
+            if libraries.exists():
+                shutil.copytree(libraries, fresh / libraries.name)
             _open_to_all(fresh)
             with contextlib.suppress(OSError):  # another process was quicker: its copy is as good
                 fresh.rename(target)
-    return target / bin_dir.name
+    return target / package.name / install.name / bin_dir.name
 
 
 def _open_to_all(folder: Path) -> None:

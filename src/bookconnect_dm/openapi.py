@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from bookconnect_dm import __version__, wire
+from bookconnect_dm.content import LENGTH, SPACE
 from bookconnect_dm.errors import ERRORS
 
 __all__ = ["OPERATIONS", "Operation", "Query", "document"]
@@ -21,9 +22,11 @@ __all__ = ["OPERATIONS", "Operation", "Query", "document"]
 Json = dict[str, Any]
 
 _UUID: Final[Json] = {"type": "string", "format": "uuid"}
-_POSITION: Final[Json] = {
+_TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
+_POSITION: Final[Json] = {"type": "string", "format": "date-time", "pattern": _TIME_PATTERN}
+_INBOX_CURSOR: Final[Json] = {
     "type": "string",
-    "description": "What an earlier answer gave, unchanged.",
+    "pattern": _TIME_PATTERN.replace("Z$", "Z_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
 }
 
 
@@ -72,7 +75,7 @@ OPERATIONS: Final = (
         summary="A page of the inbox, newest first.",
         query=(
             _limit(20),
-            Query(name="cursor", schema=_POSITION, meaning="`next_cursor` of the last page."),
+            Query(name="cursor", schema=_INBOX_CURSOR, meaning="`next_cursor` of the last page."),
         ),
         answers={200: wire.ConversationPage},
         errors=("INVALID_REQUEST",),
@@ -243,12 +246,36 @@ EXAMPLES: Final[Mapping[type, Json]] = {
 """One example a struct; a test decodes each into its struct."""
 
 
+_VISIBLE: Final = "[^" + "".join(f"\\u{ord(c):04x}" for c in SPACE) + "]"
+
+
+def _refine(schemas: Json) -> None:
+    """Says what a struct's types cannot: for validators, and for those who make test data."""
+    text: Json = {"type": "string"}
+    schemas["StartRequest"]["oneOf"] = [
+        {"required": [one], "properties": {one: text, other: {"type": "null"}}}
+        for one, other in (("recipient", "recipient_id"), ("recipient_id", "recipient"))
+    ]
+    schemas["SendRequest"]["properties"]["content"] |= {
+        "minLength": 1,
+        "maxLength": LENGTH,
+        "allOf": [{"pattern": _VISIBLE}, {"pattern": r"^[^\u0000]*$"}],
+    }
+    read, both = schemas["ReadRequest"], {"up_to": text, "up_to_message": text}
+    read["properties"]["up_to"] = {"anyOf": [_POSITION, {"type": "null"}], "default": None}
+    read["not"] = {"required": list(both), "properties": both}
+    sync = schemas["SyncRequest"]["properties"]
+    sync["positions"] |= {"propertyNames": _UUID, "additionalProperties": _POSITION}
+    sync["cursor"] = {"anyOf": [_UUID, {"type": "null"}], "default": None}
+
+
 def document(*, demo: bool = False) -> Json:
     """The OpenAPI document of this version."""
     operations = OPERATIONS + (DEMO_OPERATIONS if demo else ())
     types = {wire.ProblemBody} | {t for o in operations for t in _types_of(o)}
     ordered = sorted(types, key=lambda t: t.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    _refine(schemas)
     for one, example in EXAMPLES.items():
         if one.__name__ in schemas:
             schemas[one.__name__]["examples"] = [example]

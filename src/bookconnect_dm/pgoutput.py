@@ -36,8 +36,10 @@ __all__ = [
     "WalData",
     "decode",
     "decode_frame",
+    "emitted_content",
     "encode_status",
     "format_lsn",
+    "is_emitted",
     "parse_lsn",
 ]
 
@@ -168,6 +170,11 @@ class Keepalive(Struct, frozen=True, gc=False):
     reply_requested: bool
 
 
+_WAL, _ALIVE = b"wk"
+_EMIT: Final = ord("M")
+_PAYLOAD_AT: Final = 25
+_CONTENT_AT: Final = _PAYLOAD_AT + 10
+_I32: Final = Layout("!i")
 _WAL_DATA: Final = Layout("!QQq")
 _KEEPALIVE: Final = Layout("!Qq?")
 _STATUS: Final = Layout("!cQQQqB")
@@ -175,16 +182,39 @@ _STATUS: Final = Layout("!cQQQqB")
 
 def decode_frame(data: bytes | memoryview) -> WalData | Keepalive:
     """The frame of the replication protocol in `data`. Raises `DecodeError`."""
-    kind = bytes(data[:1])
     try:
-        if kind == b"w":
+        kind = data[0]
+        if kind == _WAL:
             start, _end, sent_at = _WAL_DATA.unpack_from(data, 1)
             return WalData(start, sent_at, bytes(data[25:]))
-        if kind == b"k":
+        if kind == _ALIVE:
             return Keepalive(*_KEEPALIVE.unpack_from(data, 1))
-    except LayoutError:
-        raise DecodeError(f"A frame of kind {kind!r} ends early.") from None
-    raise DecodeError(f"There is no frame of kind {kind!r}.")
+    except (LayoutError, IndexError):
+        raise DecodeError(f"A frame ends early, after {len(data)} bytes.") from None
+    raise DecodeError(f"There is no frame of kind {kind}.")
+
+
+def is_emitted(data: bytes | memoryview) -> bool:
+    """True for a frame with a message that was put into the log by `pg_logical_emit_message`."""
+    return len(data) > _CONTENT_AT and data[0] == _WAL and data[_PAYLOAD_AT] == _EMIT
+
+
+def emitted_content(
+    data: bytes | memoryview, prefix: bytes, *, most: int
+) -> tuple[bytes, int] | None:
+    """The content and `sent_at` of such a frame.
+
+    None unless it is called `prefix`, has at most `most` bytes and is of no transaction: whatever
+    its size, only so much of it is looked at.
+    """
+    _start, _end, sent_at = _WAL_DATA.unpack_from(data, 1)
+    name = prefix + b"\0"
+    at = _CONTENT_AT + len(name)
+    is_ours = data[_PAYLOAD_AT + 1] & 1 == 0 and bytes(data[_CONTENT_AT:at]) == name
+    if not is_ours or not at + 4 <= len(data) <= at + 4 + most:
+        return None
+    (size,) = _I32.unpack_from(data, at)
+    return (bytes(data[at + 4 :]), sent_at) if size == len(data) - at - 4 else None
 
 
 def encode_status(confirmed_lsn: int, now: int, *, reply: bool) -> bytes:
@@ -209,7 +239,6 @@ _BEGIN: Final = Layout("!QqI")
 _COMMIT: Final = Layout("!BQQq")
 _U64: Final = Layout("!Q")
 _U32: Final = Layout("!I")
-_I32: Final = Layout("!i")
 _U16: Final = Layout("!H")
 _TRUNCATE: Final = Layout("!IB")
 _EMITTED: Final = Layout("!BQ")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from litestar.exceptions import ClientException, HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from litestar.static_files import create_static_files_router
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Method
 
 from bookconnect_dm import wire
 from bookconnect_dm.calls import Answer, Calls, Demo, Ready
@@ -73,9 +73,15 @@ def http_app(door: Door, *, ready: Ready, demo: Demo | None) -> Litestar:
 
 
 def _routes(door: Door, ready: Ready, demo: Demo | None) -> list[HTTPRouteHandler]:
+    """One handler a path, for all its methods: Litestar's own OPTIONS knows only the first."""
     calls = Calls(door, ready, demo)
-    operations = OPERATIONS + (DEMO_OPERATIONS if demo else ())
-    return [_handler(door, operation, getattr(calls, operation.name)) for operation in operations]
+    paths: dict[str, list[Operation]] = {}
+    for operation in OPERATIONS + (DEMO_OPERATIONS if demo else ()):
+        paths.setdefault(operation.path, []).append(operation)
+    return [
+        _handler(door, path, {o.method: getattr(calls, o.name) for o in operations})
+        for path, operations in paths.items()
+    ]
 
 
 def _file(path: str, name: str, media_type: str = "text/html") -> HTTPRouteHandler:
@@ -97,10 +103,15 @@ _NO_STORE: Final = ("cache-control", "no-store")
 _NO_SNIFF: Final = ("x-content-type-options", "nosniff")
 
 
-def _handler(door: Door, operation: Operation, call: Call) -> HTTPRouteHandler:
+def _handler(door: Door, path: str, calls: Mapping[Method, Call]) -> HTTPRouteHandler:
     metrics = door.metrics
+    methods: list[Method] = [*calls, "OPTIONS"]
+    options = ASGIResponse(status_code=204, headers=(("allow", ", ".join(methods)), _NO_STORE))
 
     async def handle(request: AnyRequest) -> ASGIResponse:
+        call = calls.get(request.method)
+        if call is None:
+            return options
         started = time.perf_counter()
         try:
             response = _response(await call(request))
@@ -110,15 +121,17 @@ def _handler(door: Door, operation: Operation, call: Call) -> HTTPRouteHandler:
             response = problem_response(_problem_of_http(error), allow=_allow(error))
         except Exception as error:  # the outer edge of a request
             # What it was about stays out of the log: a message is nobody's business.
-            log.exception("request_failed", route=operation.path, error=type(error).__name__)
+            log.exception("request_failed", route=path, error=type(error).__name__)
             response = problem_response(Problem("INTERNAL"))
         seconds = time.perf_counter() - started
-        metrics.request(operation.path, operation.method, response.status_code, seconds)
+        metrics.request(path, request.method, response.status_code, seconds)
         return response
 
-    path = operation.path.replace("}", ":str}")  # what an id must look like is said by the call
-    # The status here is only what Litestar would give; each answer brings its own.
-    made = route(path, http_method=[operation.method], status_code=200, include_in_schema=False)
+    # What an id must look like is said by the call, not by the router. The status here is only
+    # what Litestar would give; each answer brings its own.
+    made = route(
+        path.replace("}", ":str}"), http_method=methods, status_code=200, include_in_schema=False
+    )
     return made(handle)
 
 

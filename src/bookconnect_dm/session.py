@@ -19,9 +19,9 @@ from msgspec import UNSET, UnsetType
 
 from bookconnect_dm import wire
 from bookconnect_dm.auth import Identity
+from bookconnect_dm.decoding import Ref
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.limits import Bucket
-from bookconnect_dm.wire import Ref
 
 __all__ = ["Action", "Close", "Join", "Reply", "Session", "State", "Verify", "error_frame"]
 
@@ -105,7 +105,7 @@ class Session:
 
     def tick(self, now: float) -> Close | None:
         """The time is `now`: the close that is due, if one is."""
-        if now < self.deadline:
+        if self.state is State.OVER or now < self._deadline:
             return None
         if self.state is State.WAITING:
             return self._close(NO_AUTH_IN_TIME, "no auth frame in time")

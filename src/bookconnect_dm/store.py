@@ -117,6 +117,15 @@ class Store:
             },
         )
 
+    async def ephemeral_key(self) -> tuple[bytes, float]:
+        """What servers sign their notes with, and the database's time in seconds."""
+        key, now = await self._database.fetch_one("ephemeral_key")
+        return key.encode(), now
+
+    async def emit(self, content: bytes) -> float:
+        """Puts a note into the log for all servers; gives the database's time in seconds."""
+        return float((await self._database.fetch_one("emit", content=content))[0])
+
     async def me(self, actor: UUID) -> Raw:
         """`Me`."""
         return Raw((await self._database.fetch_one("me", actor=actor))[0])
@@ -163,7 +172,8 @@ class Store:
         has_more = bool(rows) and bool(rows[0][6])
         # The next page begins where this one ends: at its newest message with `after`, else oldest.
         end = rows[-1 if page.after else 0] if has_more else None
-        senders = {row[2]: _sender.decode(row[7]) if row[7] else None for row in rows}
+        profiles = {row[2]: row[7] for row in rows}  # two at most: decoded once each
+        senders = {who: _sender.decode(found) if found else None for who, found in profiles.items()}
         return wire.MessagePage(
             messages=[_message(row, senders[row[2]]) for row in rows],
             has_more=has_more,

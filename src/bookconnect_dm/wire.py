@@ -10,31 +10,21 @@ in both directions, because they are compared as strings and must not lose their
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from bookconnect_dm import decoding
+from bookconnect_dm.decoding import Ref, decode_frame
+
 PROTOCOL_VERSION: Final = 1
 
-_T = TypeVar("_T")
-
-Ref = Annotated[str, Meta(max_length=200)] | Annotated[int, Meta(ge=-(2**53) + 1, le=2**53 - 1)]
-"""What a client calls its own frame; it comes back in the `ack` or `error`."""
-
-
-class MalformedError(ValueError):
-    """Bytes that are not what was expected: `detail` for a person, `field` and `ref` if known."""
-
-    def __init__(self, detail: str, *, field: str | None = None, ref: Ref | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.field = field
-        self.ref = ref
+MalformedError = decoding.MalformedError
+decode_body = decoding.decode_body
 
 
 # --- the nouns -----------------------------------------------------------------------------
@@ -478,17 +468,17 @@ ServerFrame = (
 
 # --- bytes ----------------------------------------------------------------------------------
 
-
 _encoder = msgspec.json.Encoder()
 _client_frames: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _server_frames: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
-_CLIENT_TYPES: Final = frozenset({"auth", "send", "delete", "read", "typing", "subscribe", "ping"})
-_SERVER_TYPES: Final = frozenset(
-    {
-        "ready", "ack", "error", "message", "message_deleted", "read", "conversation",
-        "conversation_removed", "expiry", "reload", "resync", "typing", "presence", "pong",
-    }
-)  # fmt: skip
+
+
+def _types_of(union: object) -> frozenset[str]:
+    return frozenset(str(one.__struct_config__.tag) for one in get_args(union))
+
+
+_CLIENT_TYPES: Final = _types_of(ClientFrame)
+_SERVER_TYPES: Final = _types_of(ServerFrame)
 
 
 def encode(value: object) -> bytes:
@@ -501,11 +491,7 @@ def decode_client_frame(data: bytes | str) -> ClientFrame | None:
 
     Raises `MalformedError`, which carries the frame's `ref` where it could be read.
     """
-    try:
-        return _client_frames.decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        found: ClientFrame | None = _second_look(data, error, ClientFrame, _CLIENT_TYPES)
-        return found
+    return decode_frame(data, _client_frames, _CLIENT_TYPES)
 
 
 def decode_server_frame(data: bytes | str) -> ServerFrame | None:
@@ -513,93 +499,7 @@ def decode_server_frame(data: bytes | str) -> ServerFrame | None:
 
     Raises `MalformedError`.
     """
-    try:
-        return _server_frames.decode(data)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        found: ServerFrame | None = _second_look(data, error, ServerFrame, _SERVER_TYPES)
-        return found
-
-
-def decode_body(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
-    """The request body in `data`. Raises `MalformedError`.
-
-    Text may hold lone surrogates afterwards; whoever stores text looks for them.
-    """
-    try:
-        return decoder.decode(data)
-    except msgspec.ValidationError as error:
-        raise _malformed_from(error, what="body") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        value = _lenient(data, error, what="body")
-        try:
-            return msgspec.convert(value, decoder.type)
-        except msgspec.ValidationError as found:
-            raise _malformed_from(found, what="body") from None
-
-
-def _second_look(
-    data: bytes | str, error: Exception, frame_type: object, known: frozenset[str]
-) -> Any:  # noqa: ANN401  the caller names the type
-    """Off the fast path: tells unknown types from broken frames, and finds the `ref`."""
-    value = _lenient(data, error, what="frame")
-    kind = value.get("type") if isinstance(value, dict) else None
-    if isinstance(kind, str) and kind not in known:
-        return None
-    ref = _ref_of(value)
-    try:
-        frame = msgspec.convert(value, frame_type)
-    except msgspec.ValidationError as found:
-        raise _malformed_from(found, what="frame", ref=ref) from None
-    if ref is None and getattr(frame, "ref", UNSET) is not UNSET:
-        raise MalformedError("A ref is text or a whole number.", field="ref")
-    return frame
-
-
-def _lenient(data: bytes | str, error: Exception, *, what: str) -> object:
-    """`data` by the standard library's parser, which lets lone surrogates through.
-
-    Browsers send them (half an emoji), and the sender deserves an answer that names his frame.
-    """
-    try:
-        return json.loads(data, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        raise _malformed_from(error, what=what) from None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _ref_of(value: object) -> Ref | None:
-    """The `ref` of a parsed frame, if it is one that can be sent back."""
-    if not isinstance(value, dict):
-        return None
-    try:
-        ref: Ref | None = msgspec.convert(value.get("ref"), Ref | None)
-        encode(ref)
-    except (msgspec.ValidationError, UnicodeError):
-        return None
-    return ref
-
-
-_AT: Final = re.compile(r" - at `(?:key` in `)?\$?([^`]*)`$")
-_MISSING: Final = re.compile(r"Object missing required field `([^`]+)`")
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `([^`]+)`")
-
-
-def _malformed_from(error: Exception, *, what: str, ref: Ref | None = None) -> MalformedError:
-    """`error` of the decoder, in words that need no knowledge of the decoder."""
-    if not isinstance(error, msgspec.ValidationError):
-        return MalformedError(f"The {what} is not valid JSON in UTF-8.", ref=ref)
-    at = _AT.search(str(error))
-    path = [at[1].replace("[...]", "").strip(".")] if at else []
-    reason = _AT.sub("", str(error))
-    if missing := _MISSING.search(reason):
-        reason, path = f"The {what} needs the field `{missing[1]}`", [*path, missing[1]]
-    elif unknown := _UNKNOWN.search(reason):
-        reason, path = f"The {what} has no field `{unknown[1]}`", [*path, unknown[1]]
-    field = ".".join(part for part in path if part) or None
-    return MalformedError(f"{reason}.", field=field, ref=ref)
+    return decode_frame(data, _server_frames, _SERVER_TYPES)
 
 
 # --- times ----------------------------------------------------------------------------------
