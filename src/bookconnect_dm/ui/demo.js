@@ -121,14 +121,14 @@ function showMessages(person, members) {
     document.createElement('bookconnect-messages'));
   messages.routing = 'hash';
   messages.getToken = () => signIn(person.username);
-  messages.addEventListener('bookconnect-unread', (event) => {
-    const { conversations } = /** @type {CustomEvent} */ (event).detail;
-    document.title = conversations > 0 ? `(${conversations}) ${TITLE}` : TITLE;
-  });
+  messages.titleBadge = true;
+  messages.notifications = true;
   main.replaceChildren(messages);
 }
 
 async function start() {
+  const lang = new URLSearchParams(location.search).get('lang');
+  if (lang) document.documentElement.lang = lang;
   const members = await people();
   const username = new URLSearchParams(location.search).get('as');
   if (!username) return showDoor(members);

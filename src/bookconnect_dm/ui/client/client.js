@@ -4,13 +4,14 @@
  */
 import { Api } from '../net/api.js';
 import { Live } from '../net/live.js';
-import { ApiError, toProblem } from '../net/problem.js';
+import { toProblem } from '../net/problem.js';
 import { Tokens } from '../net/tokens.js';
 import { outgoing } from '../state/outbox.js';
 import { Store } from '../state/store.js';
 import { uuid7 } from '../state/uuid7.js';
 import { toWire } from '../text/time.js';
 import { toContent } from '../text/trim.js';
+import { Bin } from './bin.js';
 import { catchUp } from './catch-up.js';
 import { Keeper } from './keeper.js';
 import { Loader } from './loader.js';
@@ -19,13 +20,18 @@ import { Reader } from './reader.js';
 import { Ticker } from './ticker.js';
 
 const TYPING_EVERY_MS = 3_000;
+const ME_AGAIN_MS = 1_000;
+const KEPT_OPEN = 300;
+const KEPT_CLOSED = 50;
 
-/** @typedef {{getToken: () => Promise<string> | string, onError?: (problem: import('../state/types.js').Problem) => void}} Host */
+/** @typedef {{getToken: () => Promise<string> | string, onError?: (problem: import('../state/types.js').Problem) => void, onNotDeleted?: (problem: import('../state/types.js').Problem) => void, onArrival?: (message: import('../state/types.js').Message) => void}} Host */
 
 export class Client {
   /** @type {Keeper | null} */
   #keeper = null;
   #typed_ms = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #again;
   #stops = /** @type {(() => void)[]} */ ([]);
 
   /** @param {string} server  base URL @param {Host} host */
@@ -45,6 +51,7 @@ export class Client {
     this.postman = new Postman(this.store, this.api, this.live);
     this.loader = new Loader(this.store, this.api);
     this.reader = new Reader(this.store, this.api, this.live);
+    this.bin = new Bin(this.store, this.api, this.live, (problem) => host.onNotDeleted?.(problem));
     this.ticker = new Ticker(this.store);
   }
 
@@ -57,6 +64,7 @@ export class Client {
     this.#stops.push(this.store.subscribe(() => this.#changed()));
     this.#listen(globalThis, 'online', () => this.live.wake());
     this.#listen(globalThis, 'offline', () => this.live.sleep());
+    this.#listen(globalThis, 'pagehide', () => this.bin.empty());
     this.#listen(document, 'visibilitychange', () => this.#looked());
     this.#looked();
     this.ticker.start();
@@ -65,8 +73,9 @@ export class Client {
   }
 
   stop() {
+    clearTimeout(this.#again);
     for (const stop of this.#stops.splice(0)) stop();
-    for (const part of [this.live, this.postman, this.loader, this.reader, this.ticker]) part.stop();
+    for (const part of [this.live, this.postman, this.loader, this.reader, this.bin, this.ticker]) part.stop();
   }
 
   /** The member asks to try again now. */
@@ -77,13 +86,22 @@ export class Client {
 
   /** @param {string} id */
   open(id) {
+    if (this.state.open_id && this.state.open_id !== id) this.leave();
     this.store.dispatch({ type: 'open', id });
     if (!this.state.conversations[id] && this.state.inbox_loaded) this.store.dispatch({ type: 'row_failed', id });
   }
 
   leave() {
+    const { open_id } = this.state;
+    if (open_id) this.trim(open_id, KEPT_CLOSED);
     this.reader.looksAt(null);
     this.store.dispatch({ type: 'leave' });
+  }
+
+  /** The reader is at the end: what is far above can be loaded again. @param {string} id @param {number} [keep] */
+  trim(id, keep = KEPT_OPEN) {
+    const held = this.state.threads[id]?.messages.length ?? 0;
+    if (held > 2 * keep) this.store.dispatch({ type: 'trim', id, keep });
   }
 
   /** @param {string} id @param {'newest' | 'older'} which */
@@ -114,21 +132,9 @@ export class Client {
     this.store.dispatch({ type: 'discarded', id });
   }
 
-  /** Deletes a message of mine for both; it is out of sight at once, and back if the server refuses. @param {string} conversation_id @param {string} id */
-  async remove(conversation_id, id) {
-    this.store.dispatch({ type: 'hiding', id });
-    try {
-      if (this.live.isLive) await this.live.request({ type: 'delete', id });
-      else await this.api.remove(id);
-      this.store.dispatch({ type: 'deleted', id, conversation_id });
-    } catch (error) {
-      if (error instanceof ApiError && error.code === 'MESSAGE_NOT_FOUND') {
-        this.store.dispatch({ type: 'deleted', id, conversation_id });
-        return;
-      }
-      this.store.dispatch({ type: 'unhidden', id });
-      throw error;
-    }
+  /** Deletes a message of mine for both; for a moment it can be undone. @param {string} conversation_id @param {string} id */
+  remove(conversation_id, id) {
+    this.bin.put(conversation_id, id);
   }
 
   /** @param {string} conversation_id */
@@ -184,6 +190,7 @@ export class Client {
     if (known?.id === me.id && this.#keeper) return;
     this.#keeper = new Keeper(`${this.server}:${me.id}`, storage());
     this.store.dispatch({ type: 'outbox_revived', outbox: this.#keeper.outbox() });
+    this.bin.remember(this.#keeper);
   }
 
   /** @param {{user_id: string}} ready */
@@ -201,14 +208,23 @@ export class Client {
 
   /** @param {any} frame */
   #framed(frame) {
+    const isNew = frame.type === 'message' && frame.message.sent_at > (this.state.positions[frame.message.conversation_id] ?? '');
     this.store.dispatch({ type: 'frame', frame });
-    if (frame.type === 'typing') this.ticker.hurry();
+    if (isNew && frame.message.sender_id !== this.state.me?.id) this.host.onArrival?.(frame.message);
+    if (frame.type === 'expiry') this.#meAgain();
+  }
+
+  /** Expiry times change with somebody's tier, which may be mine; one look for many conversations. */
+  #meAgain() {
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => void this.api.me().then((me) => this.#met(me), () => {}), ME_AGAIN_MS);
   }
 
   #looked() {
     const visible = document.visibilityState === 'visible';
     this.store.dispatch({ type: 'visible', visible });
     if (visible) this.live.wake();
+    if (visible && this.#stops.length > 0) this.ticker.start();
   }
 
   #changed() {
@@ -216,6 +232,7 @@ export class Client {
     this.postman.pump();
     this.loader.pump();
     this.reader.pump();
+    this.ticker.pump();
   }
 
   /** @param {EventTarget} target @param {string} name @param {() => void} then */
@@ -226,7 +243,7 @@ export class Client {
 }
 
 /** Storage, or null where the browser forbids it. */
-function storage() {
+export function storage() {
   try {
     return globalThis.localStorage;
   } catch {

@@ -45,6 +45,21 @@ export class Keeper {
     this.#kept = outbox;
   }
 
+  /** Deletions that the server has not confirmed: pairs of message and conversation. */
+  deletions() {
+    return this.#names('del:').map((name) => /** @type {[string, string]} */ ([name.slice('del:'.length), this.#get(name) ?? '']));
+  }
+
+  /** @param {string} id @param {string} conversation_id */
+  keepDeletion(id, conversation_id) {
+    this.#set(`del:${id}`, conversation_id);
+  }
+
+  /** @param {string} id */
+  dropDeletion(id) {
+    this.#remove(`del:${id}`);
+  }
+
   /** @param {string} name */
   #get(name) {
     try {

@@ -6,6 +6,9 @@ import { ApiError, toProblem } from '../net/problem.js';
 
 const FIRST_PAUSE_MS = 60;
 const LONGEST_PAUSE_MS = 5_000;
+const PAGE = 50;
+const BIG_PAGE = 100;
+const MOST_PAGES_ANEW = 10;
 
 export class Loader {
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
@@ -41,12 +44,24 @@ export class Loader {
     const asked_after = held?.messages.at(-1)?.sent_at ?? '';
     this.store.dispatch({ type: 'thread_asked', id, which });
     try {
-      const page = await this.api.messages(id, which === 'older' ? held?.older_cursor : null);
+      const page = which === 'older' ? await this.api.messages(id, held?.older_cursor) : await this.#anew(id, held?.messages ?? []);
       this.store.dispatch({ type: 'page', id, which, page, asked_after });
     } catch (error) {
       if (isGone(error)) this.store.dispatch({ type: 'conversation_gone', id });
       this.store.dispatch({ type: 'thread_failed', id, problem: toProblem(error) });
     }
+  }
+
+  /** The newest page, and what lies between it and the oldest message that is held: nobody who reads further up is thrown out. @param {string} id @param {import('../state/types.js').Message[]} held */
+  async #anew(id, held) {
+    const limit = held.length > PAGE ? BIG_PAGE : PAGE;
+    let page = await this.api.messages(id, null, limit);
+    for (let more = 1; more < MOST_PAGES_ANEW; more += 1) {
+      if (!page.has_more || held.length === 0 || page.messages[0].sent_at <= held[0].sent_at) break;
+      const older = await this.api.messages(id, page.next_cursor, limit);
+      page = { ...older, messages: [...older.messages, ...page.messages] };
+    }
+    return page;
   }
 
   /** @param {import('../state/types.js').Thread | undefined} thread */

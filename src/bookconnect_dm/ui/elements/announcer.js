@@ -32,5 +32,7 @@ export class Announcer {
     const fresh = thread.messages.filter((message) => message.sent_at > since && message.sender_id !== my_id);
     if (newest > since) this.#since = newest;
     if (fresh.length > 0) this.said = [...this.said, ...fresh].slice(-KEPT);
+    // What has been deleted or has expired is not kept here either.
+    this.said = this.said.filter((said) => thread.messages.some((message) => message.id === said.id));
   }
 }

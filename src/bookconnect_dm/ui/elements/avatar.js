@@ -61,7 +61,7 @@ export class BookconnectAvatar extends LitElement {
     .hue-9 { --_hue: 335; }
     .dot {
       position: absolute;
-      right: -1px;
+      inset-inline-end: -1px;
       bottom: -1px;
       width: 13px;
       height: 13px;

@@ -5,6 +5,8 @@
 import { LitElement, css, html } from '../vendor/lit.js';
 import { base } from '../styles/base.js';
 import { tokens } from '../styles/tokens.js';
+import { en } from '../text/en.js';
+import { wordsFor } from '../text/languages.js';
 import { OpenEvent } from './events.js';
 
 /**
@@ -12,11 +14,11 @@ import { OpenEvent } from './events.js';
  *
  * @element bookconnect-message-button
  * @attr {string} username  whom to write to
- * @slot - the button's text; "Message" when left out
+ * @slot - the button's text; "Message" in the page's language when left out
  * @fires bookconnect-open  `detail.username`; prevent its default to answer it yourself
  */
 export class BookconnectMessageButton extends LitElement {
-  static properties = { username: {} };
+  static properties = { username: {}, words: { state: true } };
 
   static styles = [tokens, base, css`
     :host {
@@ -27,10 +29,16 @@ export class BookconnectMessageButton extends LitElement {
   constructor() {
     super();
     this.username = '';
+    this.words = en;
+  }
+
+  async connectedCallback() {
+    super.connectedCallback();
+    this.words = await wordsFor(this.closest('[lang]')?.getAttribute('lang'));
   }
 
   render() {
-    return html`<button class="main-button" part="button" ?disabled=${!this.username} @click=${this.#pressed}><slot>Message</slot></button>`;
+    return html`<button class="main-button" part="button" ?disabled=${!this.username} @click=${this.#pressed}><slot>${this.words.message}</slot></button>`;
   }
 
   #pressed() {

@@ -3,13 +3,16 @@
  * Knows about: the host's attributes and properties. Does not know about: rows, bubbles, frames.
  */
 import { LitElement, css, html, nothing } from '../vendor/lit.js';
-import { Client } from '../client/client.js';
+import { storage } from '../client/client.js';
+import { Clients } from '../client/clients.js';
+import { Notifier } from '../client/notifier.js';
 import { toProblem } from '../net/problem.js';
-import { unreadConversations } from '../state/select.js';
 import { en } from '../text/en.js';
+import { wordsFor } from '../text/languages.js';
 import { base } from '../styles/base.js';
 import { tokens } from '../styles/tokens.js';
 import { ErrorEvent, OpenEvent, UnreadEvent } from './events.js';
+import { nameOf } from './go.js';
 import { fromHash, isRoute, toHash } from './routes.js';
 import { booksIcon } from './icons.js';
 
@@ -28,11 +31,15 @@ function localeFor(lang) {
  * Direct messages of one member: inbox, thread, new message.
  *
  * @element bookconnect-messages
- * @attr {string} server  base URL of the server; this page's own origin when left out
+ * @attr {string} server  base URL of the server, or several with blanks between; this page's own origin when left out
  * @attr {string} route  '' (inbox), 'new' or a conversation's id
  * @attr {'none' | 'hash'} routing  'hash': the component keeps the route in the address; 'none' (default): the host may, by `route` and the event
  * @attr {'light' | 'dark'} theme  overrules the page's color-scheme
- * @prop {() => Promise<string>} getToken  a signed token for the member
+ * @attr {string} time-zone  such as `Europe/Lisbon`; the browser's own when left out
+ * @attr {boolean} title-badge  puts the number of unread conversations before the document's title
+ * @attr {boolean} notifications  offers the member a switch for the browser's notifications
+ * @attr {string} lang  on this element or above it: the language of words and dates
+ * @prop {(server: string) => Promise<string>} getToken  a signed token for the member
  * @fires bookconnect-unread
  * @fires bookconnect-open
  * @fires bookconnect-error
@@ -41,6 +48,7 @@ function localeFor(lang) {
 export class BookconnectMessages extends LitElement {
   static properties = {
     server: {}, route: {}, routing: {}, theme: { reflect: true }, getToken: { attribute: false }, said: { state: true }, tick: { state: true },
+    timeZone: { attribute: 'time-zone' }, titleBadge: { type: Boolean, attribute: 'title-badge' }, notifications: { type: Boolean },
   };
 
   static styles = [tokens, base, css`
@@ -113,14 +121,36 @@ export class BookconnectMessages extends LitElement {
       box-shadow: 0 4px 16px var(--_shadow);
       z-index: 2;
     }
+    .toast:has(button) {
+      display: flex;
+      align-items: center;
+      gap: 8px;
+      padding-block: 2px;
+      padding-inline-end: 8px;
+    }
+    .toast button {
+      min-height: 44px;
+      padding: 0 12px;
+      border-radius: var(--_card-radius);
+      font-weight: 650;
+      text-decoration: underline;
+      text-underline-offset: 3px;
+    }
+    .toast button:focus-visible {
+      outline-color: currentColor;
+      outline-offset: -4px;
+    }
   `];
 
-  /** @type {Client | null} */
-  #client = null;
+  /** @type {Clients | null} */
+  #clients = null;
+  #notifier = new Notifier(storage());
+  #lang = new MutationObserver(() => void this.#speak());
   #unsubscribe = () => {};
   #unread = -1;
   #saying = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
-  #voice = { words: en, place: {} };
+  /** @type {import('./rows.js').Voice | null} */
+  #voice = null;
 
   constructor() {
     super();
@@ -128,8 +158,11 @@ export class BookconnectMessages extends LitElement {
     this.route = '';
     this.routing = 'none';
     this.theme = /** @type {string | null} */ (null);
-    /** @type {(() => Promise<string> | string) | null} */
+    /** @type {((server: string) => Promise<string> | string) | null} */
     this.getToken = null;
+    this.timeZone = /** @type {string | null} */ (null);
+    this.titleBadge = false;
+    this.notifications = false;
     this.said = '';
     this.tick = 0;
     this.addEventListener('bc-go', (event) => this.#go(/** @type {import('./go.js').GoEvent} */ (event).to));
@@ -138,7 +171,8 @@ export class BookconnectMessages extends LitElement {
 
   connectedCallback() {
     super.connectedCallback();
-    this.#voice = { words: en, place: { locale: localeFor(this.closest('[lang]')?.getAttribute('lang')) } };
+    this.#lang.observe(document.documentElement, { attributeFilter: ['lang'] });
+    void this.#speak();
     window.addEventListener('hashchange', this.#hashed);
     document.addEventListener('bookconnect-open', this.#asked);
     this.#hashed();
@@ -148,25 +182,32 @@ export class BookconnectMessages extends LitElement {
     super.disconnectedCallback();
     window.removeEventListener('hashchange', this.#hashed);
     document.removeEventListener('bookconnect-open', this.#asked);
+    this.#lang.disconnect();
     clearTimeout(this.#saying);
     this.#end();
   }
 
   /** Opens the conversation with a member, starting it if need be. @param {string} username */
   async openWith(username) {
-    if (!this.#client) return;
+    const clients = this.#clients;
+    if (!clients) return undefined;
+    const { words } = this.#speech();
     try {
-      const known = Object.values(this.#client.state.conversations).find((row) => row.other_participant?.username === username);
-      const member = known ? null : (await this.#client.members(username)).find((candidate) => candidate.username === username);
-      if (!known && !member) this.#say(en.noHits(username));
-      else this.#go(known ? known.id : await this.#client.conversationWith(member?.id ?? ''));
+      const known = clients.rows().find(({ row }) => row.other_participant?.username === username);
+      if (known) return this.#go(known.row.id);
+      // Whoever may not start conversations is told so, kindly, where it is explained.
+      if (!clients.canStart) return this.#go('new');
+      const member = (await clients.members(username)).find((candidate) => candidate.username === username);
+      if (!member) return this.#say(words.noHits(username));
+      return this.#go(await member.client.conversationWith(member.id));
     } catch (error) {
-      this.#say(en.problem(toProblem(error)));
+      return this.#say(words.problem(toProblem(error)));
     }
   }
 
   /** @param {Map<string, unknown>} changed */
   willUpdate(changed) {
+    if (changed.has('timeZone') && this.#voice) void this.#speak();
     if (changed.has('server') || changed.has('getToken')) this.#begin();
     if (changed.has('route') || changed.has('server') || changed.has('getToken')) this.#show();
   }
@@ -177,71 +218,118 @@ export class BookconnectMessages extends LitElement {
   }
 
   render() {
-    const client = this.#client;
-    if (!client) return nothing;
-    const { state } = client;
+    const clients = this.#clients;
+    const voice = this.#voice;
+    if (!clients || !voice) return nothing;
     return html`
-      <div class="panes ${this.route === '' ? 'outer' : 'inner'}">
-        <bookconnect-inbox class="side" .state=${state} .client=${client} .voice=${this.#voice} .hrefFor=${this.#hrefFor} .selected=${this.route}></bookconnect-inbox>
-        ${this.#main(client)}
+      <div class="panes ${this.route === '' ? 'outer' : 'inner'}" dir=${voice.words.direction}>
+        <bookconnect-inbox class="side" .tick=${this.tick} .clients=${clients} .voice=${voice} .hrefFor=${this.#hrefFor} .selected=${this.route}
+          .notifier=${this.notifications ? this.#notifier : null}></bookconnect-inbox>
+        ${this.#main(clients, voice)}
       </div>
-      ${this.said ? html`<p class="toast" role="alert">${this.said}</p>` : nothing}`;
+      ${this.#toast(clients, voice)}`;
   }
 
-  /** @param {Client} client */
-  #main(client) {
-    const { state } = client;
-    const { words } = this.#voice;
+  /** @param {Clients} clients @param {import('./rows.js').Voice} voice */
+  #toast(clients, { words }) {
+    if (this.said) return html`<p class="toast" role="alert" dir=${words.direction}>${this.said}</p>`;
+    const client = clients.all.find((one) => one.state.undo);
+    if (!client?.state.undo) return nothing;
+    const { id } = client.state.undo;
+    const [hold, release] = [() => client.bin.hold(id), () => client.bin.release(id)];
+    return html`<p class="toast" role="status" dir=${words.direction} @pointerenter=${hold} @pointerleave=${release} @focusin=${hold} @focusout=${release}>
+      <span>${words.removed}</span><button data-act="undo" @click=${() => client.bin.undo(id)}>${words.undo}</button></p>`;
+  }
+
+  /** @param {Clients} clients @param {import('./rows.js').Voice} voice */
+  #main(clients, voice) {
+    const { words } = voice;
     if (this.route === 'new') {
-      return html`<bookconnect-new-message class="main" .state=${state} .client=${client} .voice=${this.#voice} .hrefFor=${this.#hrefFor}></bookconnect-new-message>`;
+      return html`<bookconnect-new-message class="main" .tick=${this.tick} .clients=${clients} .voice=${voice} .hrefFor=${this.#hrefFor}></bookconnect-new-message>`;
     }
     if (this.route !== '') {
-      return html`<bookconnect-thread class="main" .state=${state} .client=${client} .voice=${this.#voice} .hrefFor=${this.#hrefFor}
+      const client = clients.ownerOf(this.route);
+      return html`<bookconnect-thread class="main" .state=${client.state} .client=${client} .voice=${voice} .hrefFor=${this.#hrefFor}
         .conversation_id=${this.route}></bookconnect-thread>`;
     }
-    const canStart = state.me?.can_start_conversations !== false;
-    return html`<div class="main nothing">${booksIcon()}<p>${canStart ? words.pickOne : words.pickOneFree}</p></div>`;
+    return html`<div class="main nothing">${booksIcon()}<p>${clients.canStart ? words.pickOne : words.pickOneFree}</p></div>`;
   }
 
   #begin() {
     this.#end();
     if (!this.getToken) return;
-    const server = this.server.split(/\s+/u).find(Boolean) ?? location.origin;
-    const client = new Client(new URL(server, location.href).href, {
-      getToken: () => /** @type {() => Promise<string>} */ (this.getToken)(),
+    const given = this.server.split(/\s+/u).filter(Boolean);
+    const servers = given.length ? given : [location.origin];
+    const clients = new Clients(servers.map((server) => new URL(server, location.href).href.replace(/\/+$/u, '')), {
+      getToken: (server) => /** @type {NonNullable<BookconnectMessages['getToken']>} */ (this.getToken)(server),
       onError: (problem) => this.dispatchEvent(new ErrorEvent(problem)),
+      onNotDeleted: (problem) => this.#say(`${this.#speech().words.couldNotRemove} ${this.#speech().words.problem(problem)}`),
+      onArrival: (client, message) => this.#arrived(client, message),
     });
-    this.#client = client;
-    this.#unsubscribe = client.store.subscribe(() => this.#changed(client));
-    client.start();
+    this.#clients = clients;
+    this.#unsubscribe = clients.subscribe(() => this.#changed(clients));
+    clients.start();
   }
 
   #end() {
     this.#unsubscribe();
-    this.#client?.stop();
-    this.#client = null;
+    this.#clients?.stop();
+    this.#notifier.stop();
+    this.#clients = null;
     this.#unread = -1;
   }
 
-  /** @param {Client} client */
-  #changed(client) {
+  /** The words and dates of the page's language; until a file for it is here, nothing is shown. */
+  async #speak() {
+    const lang = this.closest('[lang]')?.getAttribute('lang');
+    const place = { locale: localeFor(lang), timeZone: this.timeZone ?? undefined };
+    const words = wordsFor(lang);
+    this.#voice = { words: words instanceof Promise ? await words : words, place };
     this.tick += 1;
-    if (!client.state.inbox_loaded) return;
-    const unread = unreadConversations(client.state);
+  }
+
+  #speech() {
+    return this.#voice ?? { words: en, place: {} };
+  }
+
+  /** Tells of a message that nobody is looking at. @param {import('../client/client.js').Client} client @param {import('../state/types.js').Message} message */
+  #arrived(client, message) {
+    const id = message.conversation_id;
+    const seen = !document.hidden && this.route === id;
+    if (seen || !this.notifications || !this.#notifier.isOn) return;
+    const other = client.state.conversations[id]?.other_participant;
+    this.#notifier.show(client, message, nameOf(other, this.#speech().words.newMessage), () => this.#go(id));
+  }
+
+  /** @param {Clients} clients */
+  #changed(clients) {
+    this.tick += 1;
+    this.#notifier.look();
+    if (this.route !== '' && this.route !== 'new' && clients.all.length > 1) this.#settle(clients);
+    if (!clients.isLoaded) return;
+    const { unread } = clients;
     if (unread === this.#unread) return;
     this.#unread = unread;
+    if (this.titleBadge) document.title = badged(document.title, unread);
     this.dispatchEvent(new UnreadEvent(unread));
   }
 
-  /** Tells the client what is on screen. */
+  /** Once it is known whose the open conversation is, the others let go of it. @param {Clients} clients */
+  #settle(clients) {
+    const owner = clients.ownerOf(this.route);
+    if (!owner.state.conversations[this.route]) return;
+    for (const client of clients.all) if (client !== owner && client.state.open_id === this.route) client.leave();
+  }
+
+  /** Tells the clients what is on screen. */
   #show() {
-    const client = this.#client;
-    if (!client) return;
+    const clients = this.#clients;
+    if (!clients) return;
     if (isRoute(this.route) && this.route !== '' && this.route !== 'new') {
-      client.open(this.route);
+      clients.open(this.route);
       this.dispatchEvent(new OpenEvent({ conversation_id: this.route }));
     } else {
-      client.leave();
+      clients.leave();
     }
   }
 
@@ -285,4 +373,13 @@ export class BookconnectMessages extends LitElement {
       this.said = '';
     }, SAID_MS);
   }
+}
+
+/**
+ * The title with a number in front, or without one.
+ * @param {string} title @param {number} unread
+ */
+function badged(title, unread) {
+  const plain = title.replace(/^\(\d+\) /u, '');
+  return unread > 0 ? `(${unread}) ${plain}` : plain;
 }

@@ -15,11 +15,11 @@ import { alertIcon, clockIcon, trashIcon } from './icons.js';
  * @property {number} now_ms
  * @property {string} name  of the other one
  * @property {boolean} active  its details are shown
- * @property {boolean} asking  "Delete for both of you?"
  * @property {boolean} tab_stop
+ * @property {string} opened_at  what is newer arrives with a small movement
  * @property {'sent' | 'seen' | null} receipt
  * @property {boolean} offline
- * @property {(what: 'remove' | 'confirm' | 'keep' | 'resend' | 'discard', bubble: Bubble) => void} act
+ * @property {(what: 'remove' | 'resend' | 'discard', bubble: Bubble) => void} act
  */
 
 /** @param {string} content */
@@ -31,7 +31,7 @@ export function bubbleLine(bubble, given) {
   const { words, place } = given.voice;
   const shape = [
     'line', bubble.mine ? 'mine' : 'theirs', bubble.first ? 'first' : '', bubble.last ? 'last' : '', given.active ? 'active' : '',
-    isEmojiOnly(bubble.content) ? 'emoji' : '', bubble.outgoing?.state === 'failed' ? 'failed' : '',
+    isEmojiOnly(bubble.content) ? 'emoji' : '', bubble.at > given.opened_at ? 'fresh' : '', bubble.outgoing?.state === 'failed' ? 'failed' : '',
   ].join(' ');
   const who = bubble.mine ? words.you : given.name;
   return html`<li class=${shape} data-id=${bubble.id}>
@@ -44,13 +44,8 @@ export function bubbleLine(bubble, given) {
 }
 
 /** @param {Bubble} bubble @param {Given} given */
-function beside(bubble, { voice: { words, place }, now_ms, asking, act }) {
+function beside(bubble, { voice: { words, place }, now_ms, act }) {
   if (bubble.outgoing) return nothing;
-  if (asking) {
-    return html`<span class="beside ask"><span>${words.removeQuestion}</span>
-      <button class="text-button danger" data-act="confirm" @click=${() => act('confirm', bubble)}>${words.remove}</button>
-      <button class="text-button plain" @click=${() => act('keep', bubble)}>${words.keep}</button></span>`;
-  }
   return html`<span class="beside">
     ${bubble.expires_at ? html`<span class="kept" title=${words.keptUntil(fullTime(bubble.expires_at, place))}>${clockIcon()}<span>${words.until(expiryDate(bubble.expires_at, now_ms, place))}</span></span>` : nothing}
     ${bubble.mine ? html`<button class="icon-button" data-act="remove" aria-label=${words.remove} title=${words.remove} @click=${() => act('remove', bubble)}>${trashIcon()}</button>` : nothing}
@@ -81,8 +76,14 @@ function reason(bubble, words) {
 }
 
 /** @param {Bubble} bubble @param {Given} given */
-function state(bubble, { voice: { words }, receipt, offline }) {
-  if (bubble.outgoing) return html`<span class="state" data-state="sending">${offline ? words.waitingToSend : words.sending}</span>`;
+function state(bubble, { voice: { words }, now_ms, receipt, offline }) {
+  if (bubble.outgoing) return html`<span class="state" data-state="sending">${offline ? words.waitingToSend : pace(bubble.outgoing, now_ms, words)}</span>`;
   if (!receipt) return nothing;
   return html`<span class="state" data-state=${receipt}>${receipt === 'seen' ? words.seen : words.sent}</span>`;
+}
+
+/** Too many at once: when it goes on. @param {import('../state/types.js').Outgoing} outgoing @param {number} now_ms @param {typeof import('../text/en.js').en} words */
+function pace(outgoing, now_ms, words) {
+  const left_s = Math.ceil((outgoing.again_at_ms - now_ms) / 1000);
+  return outgoing.problem?.code === 'RATE_LIMIT_EXCEEDED' && left_s > 0 ? words.sendsIn(left_s) : words.sending;
 }

@@ -20,7 +20,7 @@ export class BookconnectComposer extends LitElement {
     :host {
       display: block;
       flex: none;
-      padding: 8px 12px max(12px, env(safe-area-inset-bottom));
+      padding: 8px 16px max(12px, env(safe-area-inset-bottom));
       background: var(--_paper);
     }
     form {

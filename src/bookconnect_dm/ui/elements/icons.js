@@ -11,6 +11,10 @@ const icon = (paths, size = 24) => html`<svg
 
 export const backIcon = () => icon(svg`<path d="M15 5l-7 7 7 7" />`);
 export const penIcon = () => icon(svg`<path d="M12 20h8" /><path d="M16.2 4.3a2.1 2.1 0 0 1 3 3L8 18.5 4 19.6l1.1-4z" />`);
+/** @param {boolean} on */
+export const bellIcon = (on) => icon(on
+  ? svg`<path d="M6.5 16.5V11a5.5 5.5 0 0 1 11 0v5.5l1.5 1.5H5zM10.3 20.5h3.4" fill="currentColor" />`
+  : svg`<path d="M6.5 16.5V11a5.5 5.5 0 0 1 11 0v5.5l1.5 1.5H5zM10.3 20.5h3.4" />`);
 export const searchIcon = () => icon(svg`<circle cx="11" cy="11" r="6.5" /><path d="M20 20l-4.3-4.3" />`, 20);
 export const closeIcon = () => icon(svg`<path d="M6 6l12 12M18 6L6 18" />`, 20);
 export const sendIcon = () => icon(svg`<path d="M12 19V5M5.5 11.5L12 5l6.5 6.5" />`, 22);

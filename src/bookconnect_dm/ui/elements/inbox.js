@@ -3,14 +3,13 @@
  * Knows about: rows, the member search. Does not know about: threads, routes (it asks to go).
  */
 import { LitElement, css, html, nothing, repeat } from '../vendor/lit.js';
-import { inboxRows } from '../state/select.js';
 import { en } from '../text/en.js';
 import { expiryDate } from '../text/time.js';
 import { base } from '../styles/base.js';
 import { bar, rows } from '../styles/rows.js';
 import { skeleton } from '../styles/skeleton.js';
 import { GoEvent, SayEvent } from './go.js';
-import { clockIcon, closeIcon, penIcon, searchIcon } from './icons.js';
+import { bellIcon, clockIcon, closeIcon, penIcon, searchIcon } from './icons.js';
 import { MemberSearch } from './member-search.js';
 import { boneRows, conversationRow, memberRow } from './rows.js';
 import { strip, stripStyles } from './strip.js';
@@ -19,7 +18,7 @@ import { toProblem } from '../net/problem.js';
 /** The inbox: search, strip, rows. */
 export class BookconnectInbox extends LitElement {
   static properties = {
-    state: { attribute: false }, client: { attribute: false }, voice: { attribute: false }, hrefFor: { attribute: false },
+    clients: { attribute: false }, tick: { attribute: false }, notifier: { attribute: false }, voice: { attribute: false }, hrefFor: { attribute: false },
     selected: {}, query: { state: true }, picking: { state: true },
   };
 
@@ -81,10 +80,11 @@ export class BookconnectInbox extends LitElement {
 
   constructor() {
     super();
-    /** @type {import('../state/types.js').State | null} */
-    this.state = null;
-    /** @type {import('../client/client.js').Client | null} */
-    this.client = null;
+    /** @type {import('../client/clients.js').Clients | null} */
+    this.clients = null;
+    this.tick = 0;
+    /** @type {import('../client/notifier.js').Notifier | null} */
+    this.notifier = null;
     /** @type {import('./rows.js').Voice} */
     this.voice = { words: en, place: {} };
     this.hrefFor = (/** @type {string} */ to) => `#${to}`;
@@ -96,52 +96,62 @@ export class BookconnectInbox extends LitElement {
 
   render() {
     const { words } = this.voice;
-    if (!this.state) return nothing;
+    if (!this.clients) return nothing;
     return html`
       <header class="bar">
         <h1>${words.messages}</h1>
+        ${this.#bell()}
         <a class="icon-button" href=${this.hrefFor('new')} aria-label=${words.newMessage} title=${words.newMessage} @click=${(/** @type {MouseEvent} */ event) => this.#go(event, 'new')}>${penIcon()}</a>
       </header>
-      <div class="search" role="search" aria-label=${words.search}>
+      <div class="search" role="search" aria-label=${words.searchAll}>
         ${searchIcon()}
-        <input type="search" placeholder=${words.search} aria-label=${words.search} autocomplete="off" enterkeyhint="search"
+        <input type="search" placeholder=${words.search} aria-label=${words.searchAll} autocomplete="off" enterkeyhint="search"
           .value=${this.query} @input=${this.#typed} @keydown=${this.#keyed}>
         ${this.query ? html`<button class="icon-button" aria-label=${words.clear} @click=${this.#clear}>${closeIcon()}</button>` : nothing}
       </div>
-      ${strip(this.state, words, () => this.client?.retry())}
+      ${strip(this.clients.worst, words, () => this.clients?.retry())}
       <div class="list">${this.#list()}</div>`;
   }
 
   #list() {
-    const state = /** @type {import('../state/types.js').State} */ (this.state);
+    const clients = /** @type {import('../client/clients.js').Clients} */ (this.clients);
     const { words } = this.voice;
-    if (!state.inbox_loaded && state.inbox_problem && state.link !== 'connecting' && state.link !== 'syncing') {
-      return html`<div class="empty"><p>${words.loadFailed} ${words.problem(state.inbox_problem)}</p>
-        <button class="text-button" @click=${() => this.client?.retry()}>${words.tryAgain}</button></div>`;
+    if (!clients.isLoaded && clients.problem) {
+      return html`<div class="empty"><p>${words.loadFailed} ${words.problem(clients.problem)}</p>
+        <button class="text-button" @click=${() => this.clients?.retry()}>${words.tryAgain}</button></div>`;
     }
-    if (!state.inbox_loaded) return boneRows(6, words.loading);
-    const all = inboxRows(state);
+    if (!clients.isLoaded) return boneRows(6, words.loading);
+    const all = clients.rows();
     if (this.query.trim()) return this.#hits(all);
     return html`${this.#grace()}${all.length === 0 ? this.#empty() : this.#rows(all)}`;
+  }
+
+  /** The switch for notifications, where the host offers it and the browser could. */
+  #bell() {
+    const { words } = this.voice;
+    if (!this.notifier?.isPossible) return nothing;
+    const label = this.notifier.isOn ? words.notifyOff : words.notifyOn;
+    return html`<button class="icon-button" data-act="notify" aria-label=${label} title=${label} aria-pressed=${String(this.notifier.isOn)}
+      @click=${() => void this.notifier?.toggle().then(() => this.requestUpdate())}>${bellIcon(this.notifier.isOn)}</button>`;
   }
 
   /** While a downgrade's grace lasts: what stays as it was, and until when. */
   #grace() {
     const { words, place } = this.voice;
-    const ends = this.state?.me?.retention.grace_ends_at;
-    if (!ends || !this.state || Date.parse(ends) <= this.state.now_ms) return nothing;
-    return html`<p class="notice">${clockIcon(18)}<span>${words.graceNotice(expiryDate(ends, this.state.now_ms, place))}</span></p>`;
+    const now_ms = this.clients?.now_ms ?? 0;
+    const ends = this.clients?.selves.map((me) => me.retention.grace_ends_at).find((at) => at && Date.parse(at) > now_ms);
+    if (!ends) return nothing;
+    return html`<p class="notice">${clockIcon(18)}<span>${words.graceNotice(expiryDate(ends, now_ms, place))}</span></p>`;
   }
 
-  /** @param {ReturnType<typeof inboxRows>} items */
+  /** @param {ReturnType<import('../client/clients.js').Clients['rows']>} items */
   #rows(items) {
-    const state = /** @type {import('../state/types.js').State} */ (this.state);
     return html`<nav aria-label=${this.voice.words.conversations}><ul>${repeat(items, ({ row }) => row.id, (item) => html`<li>${conversationRow(item, {
       voice: this.voice,
-      now_ms: state.now_ms,
+      now_ms: item.client.state.now_ms,
       current: item.row.id === this.selected,
-      online: Boolean(item.row.other_participant && state.online[item.row.other_participant.id]),
-      typing: item.row.id in state.typing,
+      online: Boolean(item.row.other_participant && item.client.state.online[item.row.other_participant.id]),
+      typing: item.row.id in item.client.state.typing,
       href: this.hrefFor(item.row.id),
       onOpen: (event) => this.#go(/** @type {MouseEvent} */ (event), item.row.id),
     })}</li>`)}</ul></nav>`;
@@ -149,12 +159,12 @@ export class BookconnectInbox extends LitElement {
 
   #empty() {
     const { words } = this.voice;
-    const canStart = this.state?.me?.can_start_conversations !== false;
+    const canStart = this.clients?.canStart !== false;
     return html`<div class="empty"><p>${canStart ? words.emptyInbox : words.emptyInboxFree}</p>
       ${canStart ? html`<a class="text-button link" href=${this.hrefFor('new')} @click=${(/** @type {MouseEvent} */ event) => this.#go(event, 'new')}>${words.emptyInboxAction}</a>` : nothing}</div>`;
   }
 
-  /** @param {ReturnType<typeof inboxRows>} all */
+  /** @param {ReturnType<import('../client/clients.js').Clients['rows']>} all */
   #hits(all) {
     const { words } = this.voice;
     const wanted = this.query.trim().toLocaleLowerCase();
@@ -169,16 +179,16 @@ export class BookconnectInbox extends LitElement {
     return html`${items.length ? this.#rows(items) : nothing}${members.length ? html`
       <h2 class="section">${words.members}</h2>
       <ul>${repeat(members, (member) => member.id, (member) => html`<li>${memberRow(member, {
-        note: null, busy: this.picking === member.id, online: Boolean(this.state?.online[member.id]), onPick: () => void this.#start(member),
+        note: null, busy: this.picking === member.id, online: Boolean(member.client.state.online[member.id]), onPick: () => void this.#start(member),
       })}</li>`)}</ul>` : nothing}`;
   }
 
-  /** @param {import('../state/types.js').Member} member */
+  /** @param {import('../client/clients.js').Found} member */
   async #start(member) {
-    if (!this.client || this.picking) return;
+    if (this.picking) return;
     this.picking = member.id;
     try {
-      const id = await this.client.conversationWith(member.id);
+      const id = await member.client.conversationWith(member.id);
       this.#clear();
       this.dispatchEvent(new GoEvent(id));
     } catch (error) {

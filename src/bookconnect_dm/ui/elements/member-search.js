@@ -12,11 +12,11 @@ export class MemberSearch {
   /** @type {AbortController | null} */
   #asking = null;
 
-  /** @param {import('../vendor/lit.js').LitElement & {client: import('../client/client.js').Client | null}} host */
+  /** @param {import('../vendor/lit.js').LitElement & {clients: import('../client/clients.js').Clients | null}} host */
   constructor(host) {
     this.host = host;
     this.text = '';
-    /** @type {import('../state/types.js').Member[] | null} */
+    /** @type {import('../client/clients.js').Found[] | null} */
     this.members = null;
     /** @type {import('../state/types.js').Problem | null} */
     this.problem = null;
@@ -50,7 +50,7 @@ export class MemberSearch {
     const asking = new AbortController();
     this.#asking = asking;
     try {
-      const members = await this.host.client?.members(text.trim(), asking.signal);
+      const members = await this.host.clients?.members(text.trim(), asking.signal);
       if (asking.signal.aborted) return;
       this.members = members ?? [];
       this.problem = null;

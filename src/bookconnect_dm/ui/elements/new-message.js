@@ -16,7 +16,7 @@ import { boneRows, memberRow } from './rows.js';
 /** The page "New message". */
 export class BookconnectNewMessage extends LitElement {
   static properties = {
-    state: { attribute: false }, client: { attribute: false }, voice: { attribute: false }, hrefFor: { attribute: false }, picking: { state: true },
+    clients: { attribute: false }, tick: { attribute: false }, voice: { attribute: false }, hrefFor: { attribute: false }, picking: { state: true },
   };
 
   static styles = [base, bar, rows, skeleton, css`
@@ -81,10 +81,9 @@ export class BookconnectNewMessage extends LitElement {
 
   constructor() {
     super();
-    /** @type {import('../state/types.js').State | null} */
-    this.state = null;
-    /** @type {import('../client/client.js').Client | null} */
-    this.client = null;
+    /** @type {import('../client/clients.js').Clients | null} */
+    this.clients = null;
+    this.tick = 0;
     /** @type {import('./rows.js').Voice} */
     this.voice = { words: en, place: {} };
     this.hrefFor = (/** @type {string} */ to) => `#${to}`;
@@ -104,7 +103,7 @@ export class BookconnectNewMessage extends LitElement {
 
   willUpdate() {
     // The first question needs no text: it lists the people who are there.
-    if (this.client && this.state?.me && this.search.members === null && !this.search.busy && !this.search.problem) this.search.look('', 0);
+    if (this.clients?.selves.length && this.search.members === null && !this.search.busy && !this.search.problem) this.search.look('', 0);
   }
 
   render() {
@@ -126,8 +125,8 @@ export class BookconnectNewMessage extends LitElement {
 
   #card() {
     const { words } = this.voice;
-    const me = this.state?.me;
-    if (!me || me.can_start_conversations) return nothing;
+    const me = this.clients?.selves[0];
+    if (!me || this.clients?.canStart) return nothing;
     return html`<section class="card"><h2>${words.cannotStartTitle}</h2><p>${words.cannotStart(words.tier(me.tier), me.retention.retention_days)}</p></section>`;
   }
 
@@ -139,31 +138,34 @@ export class BookconnectNewMessage extends LitElement {
         <button class="text-button" @click=${() => this.search.look(text, 0)}>${words.tryAgain}</button></p>`;
     }
     if (members === null) return boneRows(5, words.loading);
-    if (members.length === 0) return html`<p class="note" role="status">${text ? words.noHits(text) : words.typeToFind}</p>`;
-    return html`<ul aria-label=${words.members}>${repeat(members, (member) => member.id, (member) => html`<li>${this.#member(member)}</li>`)}</ul>`;
+    const shown = this.search.busy ? members.filter((member) => matches(member, text)) : members;
+    if (shown.length === 0 && this.search.busy) return boneRows(2, words.loading);
+    if (shown.length === 0) return html`<p class="note" role="status">${text ? words.noHits(text) : words.typeToFind}</p>`;
+    return html`<ul aria-label=${words.members}>${repeat(shown, (member) => member.id, (member) => html`<li>${this.#member(member)}</li>`)}</ul>`;
   }
 
-  /** @param {import('../state/types.js').Member} member */
+  /** @param {import('../client/clients.js').Found} member */
   #member(member) {
     const { words } = this.voice;
-    const known = Object.values(this.state?.conversations ?? {}).some((row) => row.other_participant?.id === member.id && row.last_message);
+    const { state } = member.client;
+    const known = Object.values(state.conversations).some((row) => row.other_participant?.id === member.id && row.last_message);
     const open = known || member.can_message;
-    const mayStart = this.state?.me?.can_start_conversations !== false;
+    const mayStart = state.me?.can_start_conversations !== false;
     const reason = mayStart ? words.takesNone : words.theyWriteFirst;
     return memberRow(member, {
       note: open ? null : reason,
       busy: this.picking === member.id,
-      online: Boolean(this.state?.online[member.id]),
+      online: Boolean(state.online[member.id]),
       onPick: open ? () => void this.#pick(member) : null,
     });
   }
 
-  /** @param {import('../state/types.js').Member} member */
+  /** @param {import('../client/clients.js').Found} member */
   async #pick(member) {
-    if (!this.client || this.picking) return;
+    if (this.picking) return;
     this.picking = member.id;
     try {
-      this.dispatchEvent(new GoEvent(await this.client.conversationWith(member.id)));
+      this.dispatchEvent(new GoEvent(await member.client.conversationWith(member.id)));
     } catch (error) {
       this.dispatchEvent(new SayEvent(this.voice.words.problem(toProblem(error))));
     } finally {
@@ -187,4 +189,13 @@ export class BookconnectNewMessage extends LitElement {
     event.preventDefault();
     this.dispatchEvent(new GoEvent(''));
   }
+}
+
+/**
+ * Until the server has answered, what is held already is narrowed down here.
+ * @param {import('../state/types.js').Member} member @param {string} text
+ */
+function matches(member, text) {
+  const wanted = text.trim().toLocaleLowerCase();
+  return [member.displayname, member.username].some((name) => (name ?? '').toLocaleLowerCase().includes(wanted));
 }

@@ -1,18 +1,21 @@
 /**
  * In charge of: where a thread stands: at its end unless the reader has gone up, and then exactly where they are.
- * Knows about: a scroller that counts from its end (column-reverse: 0 is the end, up is negative). Older messages on top move nothing there;
- * newer ones below would, and are made up for here.
+ * Knows about: a scroller that counts from its end (column-reverse: 0 is the end, up is negative): older messages on top move nothing there.
+ * What changes below would, so the line in the middle of the view is put back where it was.
  * Does not know about: messages.
  */
 
 const NEAR_PX = 48;
 
 export class ScrollKeeper {
-  #height_px = 0;
+  /** @type {Element | null} */
+  #anchor = null;
+  #top_px = 0;
 
-  /** @param {() => HTMLElement | null} scroller */
-  constructor(scroller) {
+  /** @param {() => HTMLElement | null} scroller @param {string} line  selects what can be held on to */
+  constructor(scroller, line) {
     this.scroller = scroller;
+    this.line = line;
     this.atEnd = true;
   }
 
@@ -26,15 +29,21 @@ export class ScrollKeeper {
 
   /** Call it before the content changes. */
   before() {
-    this.#height_px = this.scroller()?.scrollHeight ?? 0;
+    const scroller = this.scroller();
+    this.#anchor = this.atEnd || !scroller ? null : this.#middle(scroller);
+    this.#top_px = this.#anchor?.getBoundingClientRect().top ?? 0;
   }
 
-  /** Call it after: `grew_below` says that the content became longer or shorter at its end. @param {boolean} grew_below */
-  after(grew_below) {
+  /** Call it after. */
+  after() {
     const scroller = this.scroller();
-    if (!scroller || !grew_below) return;
+    if (!scroller) return;
     if (this.atEnd) scroller.scrollTop = 0;
-    else scroller.scrollTop -= scroller.scrollHeight - this.#height_px;
+    else if (this.#anchor?.isConnected) {
+      const moved_px = this.#anchor.getBoundingClientRect().top - this.#top_px;
+      if (moved_px !== 0) scroller.scrollTop += moved_px;
+    }
+    this.#anchor = null;
   }
 
   /** To the end; at once, or smoothly where motion is welcome. @param {boolean} smooth */
@@ -42,5 +51,16 @@ export class ScrollKeeper {
     const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
     this.scroller()?.scrollTo({ top: 0, behavior: smooth && !calm ? 'smooth' : 'instant' });
     if (!smooth) this.atEnd = true;
+  }
+
+  /** @param {HTMLElement} scroller */
+  #middle(scroller) {
+    const { top, height, left, width } = scroller.getBoundingClientRect();
+    const root = /** @type {ShadowRoot} */ (scroller.getRootNode());
+    for (const part of [0.5, 0.4, 0.6, 0.2, 0.8]) {
+      const hit = root.elementFromPoint(left + width / 2, top + height * part)?.closest(this.line);
+      if (hit) return hit;
+    }
+    return null;
   }
 }

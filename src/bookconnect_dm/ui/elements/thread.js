@@ -3,19 +3,20 @@
  * Knows about: the state's items, the client's wishes. Does not know about: the inbox, routes (it asks to go).
  */
 import { LitElement, html, nothing, repeat } from '../vendor/lit.js';
-import { toProblem } from '../net/problem.js';
+import { chunksOf } from '../state/chunks.js';
 import { receipt, threadItems } from '../state/select.js';
-import { dayLabel } from '../text/time.js';
+import { EXPIRY_SHOWN_MS, dayLabel, dayOf, toWire } from '../text/time.js';
 import { en } from '../text/en.js';
 import { base } from '../styles/base.js';
 import { skeleton } from '../styles/skeleton.js';
 import { frame, lines } from '../styles/thread.js';
 import { Announcer } from './announcer.js';
 import { bubbleLine } from './bubble.js';
-import { GoEvent, SayEvent, nameOf } from './go.js';
+import { GoEvent, nameOf } from './go.js';
 import { backIcon, downIcon } from './icons.js';
 import { ScrollKeeper } from './scroll-keeper.js';
 import { strip, stripStyles } from './strip.js';
+import { unchanged } from './unchanged.js';
 
 /** @typedef {import('../state/select.js').Bubble} Bubble */
 /** @typedef {import('../state/select.js').Item} Item */
@@ -26,18 +27,21 @@ const LOAD_OLDER_PX = 600;
 export class BookconnectThread extends LitElement {
   static properties = {
     state: { attribute: false }, client: { attribute: false }, voice: { attribute: false }, conversation_id: { attribute: false },
-    hrefFor: { attribute: false }, active_id: { state: true }, asking_id: { state: true }, missed: { state: true },
+    hrefFor: { attribute: false }, active_id: { state: true }, missed: { state: true },
   };
 
   static styles = [base, skeleton, stripStyles, frame, lines];
 
   /** @type {Item[]} */
   #items = [];
+  /** @type {Set<string>} */
+  #ids = new Set();
   #newest = '';
   #placed = false;
   #tab_stop = '';
+  #opened_at = '';
   #announcer = new Announcer();
-  #scroll = new ScrollKeeper(() => this.renderRoot?.querySelector('.scroller') ?? null);
+  #scroll = new ScrollKeeper(() => this.renderRoot?.querySelector('.scroller') ?? null, '.line');
 
   constructor() {
     super();
@@ -50,7 +54,6 @@ export class BookconnectThread extends LitElement {
     this.conversation_id = '';
     this.hrefFor = (/** @type {string} */ to) => `#${to}`;
     this.active_id = '';
-    this.asking_id = '';
     this.missed = 0;
   }
 
@@ -77,6 +80,7 @@ export class BookconnectThread extends LitElement {
     if (!this.state) return;
     if (changed.has('state') || changed.has('conversation_id') || changed.has('voice')) {
       this.#items = threadItems(this.state, this.conversation_id, this.voice.place);
+      this.#ids = new Set(this.#items.map((item) => (item.kind === 'bubble' ? item.bubble.id : '')));
     }
     this.#announcer.look(this.conversation_id, this.thread, this.state.me?.id ?? '');
     this.#count();
@@ -86,9 +90,10 @@ export class BookconnectThread extends LitElement {
   updated() {
     const last = this.#lastBubble();
     const newest = last ? `${last.id} ${last.outgoing?.state ?? ''}` : '';
-    this.#scroll.after(newest !== this.#newest || this.#scroll.atEnd);
+    this.#scroll.after();
     this.#newest = newest;
     if (!this.#placed && this.thread?.loaded) this.#place();
+    if (this.#scroll.atEnd && this.#placed) this.client?.trim(this.conversation_id);
     this.#look();
   }
 
@@ -148,7 +153,7 @@ export class BookconnectThread extends LitElement {
       <div class="content" role="log" aria-live="off" aria-label=${words.thread(this.name)} @keydown=${this.#keyed} @click=${this.#tapped}
         @focusin=${this.#focused} @pointerover=${this.#hovered} @pointerleave=${this.#left}>
         ${this.#opening()}
-        <ol>${this.#list()}</ol>
+        ${this.#list()}
       </div>
     </div>`;
   }
@@ -161,11 +166,31 @@ export class BookconnectThread extends LitElement {
     return html`<p class="opening">${words.startOfThread(this.name)} ${days ? words.keptDays(days) : nothing}</p>`;
   }
 
+  /** Piece by piece: one that nothing has happened to costs nothing, however long the thread. */
   #list() {
     const state = /** @type {import('../state/types.js').State} */ (this.state);
     const held = receipt(state, this.conversation_id);
-    const tab_stop = this.#tabStop();
-    return repeat(this.#items, keyOf, (item) => this.#item(item, state, held, tab_stop));
+    const tab_stop = this.#ids.has(this.#tab_stop) ? this.#tab_stop : this.#lastBubble()?.id;
+    const today = dayOf(state.now_ms, this.voice.place);
+    return repeat(chunksOf(this.#items), ({ key }) => key, ({ items }) => html`<ol class="chunk">${unchanged(
+      [...items, ...this.#about(items, state, held, tab_stop), this.voice, this.name, today],
+      () => repeat(items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
+    )}</ol>`);
+  }
+
+  /** What a piece shows beside its messages. @param {Item[]} items @param {import('../state/types.js').State} state @param {ReturnType<typeof receipt>} held @param {string | undefined} tab_stop */
+  #about(items, state, held, tab_stop) {
+    const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
+    const found = { active: '', stop: '', receipt: '', timed: false };
+    for (const item of items) {
+      if (item.kind !== 'bubble') continue;
+      const { id, outgoing, expires_at } = item.bubble;
+      if (id === this.active_id) found.active = id;
+      if (id === tab_stop) found.stop = id;
+      if (id === held?.message_id) found.receipt = String(held.seen);
+      found.timed ||= outgoing !== null || (expires_at !== null && expires_at < soon);
+    }
+    return [found.active, found.stop, found.receipt, found.timed && state.now_ms, found.timed && state.link];
   }
 
   /** @param {Item} item @param {import('../state/types.js').State} state @param {ReturnType<typeof receipt>} held @param {string | undefined} tab_stop */
@@ -178,9 +203,9 @@ export class BookconnectThread extends LitElement {
       voice: this.voice,
       now_ms: state.now_ms,
       name: this.name,
-      active: bubble.id === this.active_id || bubble.id === this.asking_id,
-      asking: bubble.id === this.asking_id,
+      active: bubble.id === this.active_id,
       tab_stop: bubble.id === tab_stop,
+      opened_at: this.#opened_at,
       receipt: held?.message_id === bubble.id ? (held.seen ? 'seen' : 'sent') : null,
       offline: state.link === 'offline',
       act: this.#act,
@@ -204,9 +229,9 @@ export class BookconnectThread extends LitElement {
 
   #reset() {
     this.active_id = '';
-    this.asking_id = '';
     this.missed = 0;
     this.#tab_stop = '';
+    this.#opened_at = toWire(Date.now());
     this.#newest = '';
     this.#placed = false;
     this.#scroll.atEnd = true;
@@ -256,13 +281,7 @@ export class BookconnectThread extends LitElement {
     this.missed = 0;
   }
 
-  /** One message is the list's stop for the Tab key; the arrow keys go from one to the next. */
-  #tabStop() {
-    const ids = this.#items.flatMap((item) => (item.kind === 'bubble' ? [item.bubble.id] : []));
-    return ids.includes(this.#tab_stop) ? this.#tab_stop : ids.at(-1);
-  }
-
-  /** @param {KeyboardEvent} event */
+  /** One message is the list's stop for the Tab key; the arrow keys go from one to the next. @param {KeyboardEvent} event */
   #keyed(event) {
     const line = lineOf(event.target);
     if (!line) return;
@@ -273,13 +292,11 @@ export class BookconnectThread extends LitElement {
       const next = bubbles[bubbles.findIndex((bubble) => lineOf(bubble) === line) + step];
       if (next instanceof HTMLElement) next.focus();
     } else if (event.key === 'Escape') {
-      this.asking_id = '';
       this.active_id = '';
       if (isBubble(event.target)) this.focus();
       else line.querySelector('.bubble')?.focus();
     } else if (event.key === 'Delete' && isBubble(event.target) && line.classList.contains('mine')) {
-      this.asking_id = line.dataset.id ?? '';
-      void this.updateComplete.then(() => line.querySelector('[data-act=confirm]')?.focus());
+      this.#remove(line.dataset.id ?? '');
     }
   }
 
@@ -310,27 +327,17 @@ export class BookconnectThread extends LitElement {
 
   /** @type {import('./bubble.js').Given['act']} */
   #act = (what, bubble) => {
-    if (what === 'remove') {
-      this.asking_id = bubble.id;
-      void this.updateComplete.then(() => /** @type {HTMLElement | null} */ (this.renderRoot.querySelector('[data-act=confirm]'))?.focus());
-    }
-    if (what === 'keep') this.asking_id = '';
-    if (what === 'confirm') void this.#remove(bubble.id);
+    if (what === 'remove') this.#remove(bubble.id);
     if (what === 'resend') this.client?.resend(bubble.id);
     if (what === 'discard') this.client?.discard(bubble.id);
   };
 
   /** @param {string} id */
-  async #remove(id) {
-    const { words } = this.voice;
-    this.asking_id = '';
+  #remove(id) {
+    if (this.#items.some((item) => item.kind === 'bubble' && item.bubble.id === id && item.bubble.outgoing)) return;
     this.active_id = '';
     this.focus();
-    try {
-      await this.client?.remove(this.conversation_id, id);
-    } catch (error) {
-      this.dispatchEvent(new SayEvent(`${words.couldNotRemove} ${words.problem(toProblem(error))}`));
-    }
+    this.client?.remove(this.conversation_id, id);
   }
 
   /** @param {MouseEvent} event */

@@ -54,9 +54,9 @@ export class Api {
     return this.call('POST', '/v1/conversations', { recipient_id });
   }
 
-  /** @param {string} id @param {string | null} [before] */
-  messages(id, before = null) {
-    return this.call('GET', `/v1/conversations/${id}/messages${query({ limit: 50, before })}`);
+  /** @param {string} id @param {string | null} [before] @param {number} [limit] */
+  messages(id, before = null, limit = 50) {
+    return this.call('GET', `/v1/conversations/${id}/messages${query({ limit, before })}`);
   }
 
   /** @param {string} conversation_id @param {string} id @param {string} content */
@@ -74,9 +74,9 @@ export class Api {
     return this.call('POST', '/v1/sync', cursor === null ? { epoch, positions } : { epoch, positions, cursor });
   }
 
-  /** @param {string} id */
-  remove(id) {
-    return this.call('DELETE', `/v1/messages/${id}`);
+  /** @param {string} id @param {boolean} [leaving]  the page goes away: the call outlives it */
+  remove(id, leaving = false) {
+    return this.call('DELETE', `/v1/messages/${id}`, undefined, undefined, leaving);
   }
 
   /** @param {string} text @param {AbortSignal} [signal] */
@@ -86,19 +86,19 @@ export class Api {
 
   /**
    * One call; a refused token is renewed once.
-   * @param {string} method @param {string} path @param {unknown} [body] @param {AbortSignal} [signal]
+   * @param {string} method @param {string} path @param {unknown} [body] @param {AbortSignal} [signal] @param {boolean} [keepalive]
    * @returns {Promise<any>}
    */
-  async call(method, path, body, signal) {
+  async call(method, path, body, signal, keepalive = false) {
     const token = await this.tokens.get();
-    const response = await this.#fetch(method, path, body, token, signal);
+    const response = await this.#fetch(method, path, body, token, { signal, keepalive });
     if (response.status !== 401) return this.#answer(response);
     this.tokens.refuse(token);
-    return this.#answer(await this.#fetch(method, path, body, await this.tokens.get(), signal));
+    return this.#answer(await this.#fetch(method, path, body, await this.tokens.get(), { signal, keepalive }));
   }
 
-  /** @param {string} method @param {string} path @param {unknown} body @param {string} token @param {AbortSignal} [signal] */
-  async #fetch(method, path, body, token, signal) {
+  /** @param {string} method @param {string} path @param {unknown} body @param {string} token @param {{signal?: AbortSignal, keepalive: boolean}} given */
+  async #fetch(method, path, body, token, { signal, keepalive }) {
     const limit = AbortSignal.timeout(TIMEOUT_MS);
     try {
       return await this.fetcher(this.base + path, {
@@ -108,6 +108,7 @@ export class Api {
         signal: signal ? AbortSignal.any([signal, limit]) : limit,
         credentials: 'omit',
         cache: 'no-store',
+        keepalive,
       });
     } catch (error) {
       if (signal?.aborted) throw error;

@@ -17,6 +17,7 @@ export function initialState(now_ms = 0) {
     threads: {},
     removed: {},
     hiding: {},
+    undo: null,
     outbox: [],
     open_id: null,
     divider_at: null,

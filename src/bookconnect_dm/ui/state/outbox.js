@@ -8,7 +8,7 @@
 /** @typedef {import('./types.js').Problem} Problem */
 
 /** Problems that pass by themselves. NETWORK is ours: no answer at all. */
-const PASSING = new Set(['NETWORK', 'UNAVAILABLE', 'RATE_LIMIT_EXCEEDED', 'INTERNAL', 'UNAUTHENTICATED']);
+export const PASSING = new Set(['NETWORK', 'UNAVAILABLE', 'RATE_LIMIT_EXCEEDED', 'INTERNAL', 'UNAUTHENTICATED']);
 const GIVE_UP_AFTER = 8;
 const LONGEST_WAIT_MS = 15_000;
 

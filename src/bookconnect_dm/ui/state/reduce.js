@@ -8,7 +8,7 @@ import { emptyThread, initialState } from './initial.js';
 import { afterFailure, changed } from './outbox.js';
 import { drop, mark, put } from './records.js';
 import { forgetAll, onSync, withRow } from './sync.js';
-import { withMessages, withPage } from './thread.js';
+import { trimmed, withMessages, withPage } from './thread.js';
 import { toWire } from '../text/time.js';
 
 /** @typedef {import('./types.js').State} State */
@@ -65,8 +65,17 @@ function onLink(state, { link }) {
   const online = link === 'waiting' || link === 'offline' ? {} : state.online;
   const outbox = link === 'live'
     ? state.outbox.map((item) => (item.problem?.code === 'NETWORK' ? { ...item, again_at_ms: 0 } : item)) : state.outbox;
-  return { ...state, link, online, outbox };
+  return { ...state, link, online, outbox, threads: link === 'live' ? forgiven(state.threads) : state.threads };
 }
+
+/** A page that could not be loaded without a connection is worth another try with one. @param {State['threads']} threads */
+function forgiven(threads) {
+  const entries = Object.entries(threads).map(([id, thread]) => [id, thread.problem ? { ...thread, problem: null } : thread]);
+  return Object.fromEntries(entries);
+}
+
+/** @param {State} state @param {string} id */
+const withoutUndo = (state, id) => (state.undo?.id === id ? { ...state, undo: null } : state);
 
 /** @type {Record<string, (state: State, action: any) => State>} */
 const HANDLERS = {
@@ -91,6 +100,7 @@ const HANDLERS = {
     loading: which, problem: null, ...(which === 'newest' ? { stale: false } : {}),
   }),
   page: onPage,
+  trim: (state, { id, keep }) => (state.threads[id] ? { ...state, threads: put(state.threads, id, trimmed(state.threads[id], keep)) } : state),
   thread_failed: (state, { id, problem }) => patchThread(state, id, { loading: null, problem }),
   queued: (state, { item }) => ({ ...state, outbox: [...state.outbox, item] }),
   sending: (state, { id }) => ({ ...state, outbox: changed(state.outbox, id, { state: 'sending' }) }),
@@ -105,7 +115,9 @@ const HANDLERS = {
     return { ...state, outbox: [...outbox.filter((/** @type {any} */ item) => !held.has(item.id)), ...state.outbox] };
   },
   hiding: (state, { id }) => ({ ...state, hiding: mark(state.hiding, [id]) }),
-  unhidden: (state, { id }) => ({ ...state, hiding: drop(state.hiding, [id]) }),
+  unhidden: (state, { id }) => ({ ...withoutUndo(state, id), hiding: drop(state.hiding, [id]) }),
+  undoable: (state, { undo }) => ({ ...state, undo }),
+  undo_over: (state, { id }) => withoutUndo(state, id),
   deleted: (state, { id, conversation_id }) => {
     const next = forgetMessages(state, conversation_id, [id]);
     return next.conversations[conversation_id]?.last_message?.id === id ? markStaleRow(next, conversation_id) : next;

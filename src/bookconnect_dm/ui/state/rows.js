@@ -47,12 +47,12 @@ export function mergeRow(held, incoming, removed) {
  */
 export function withMessage(row, message, my_id) {
   if (message.sent_at <= (row.last_message?.sent_at ?? '')) return row;
-  const { id, content, sent_at, sender_id } = message;
+  const { id, content, sent_at, sender_id, expires_at } = message;
   const isUnread = sender_id !== my_id && sent_at > (row.last_read_at ?? '');
   return {
     ...row,
     updated_at: later(row.updated_at, sent_at) ?? sent_at,
-    last_message: { id, content, sent_at, sender_id },
+    last_message: { id, content, sent_at, sender_id, expires_at },
     unread_count: Math.min(UNREAD_CAP, row.unread_count + Number(isUnread)),
   };
 }

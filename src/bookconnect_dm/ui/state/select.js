@@ -38,10 +38,15 @@ export function preview(state, row) {
 const wasNeverUsed = (state, row) => row.last_message === null && row.updated_at === row.created_at
   && state.open_id !== row.id && !state.outbox.some((item) => item.conversation_id === row.id);
 
+/** @typedef {{row: Conversation, preview: Preview | null, at: string}} InboxItem */
+
+/** @param {InboxItem} one @param {InboxItem} other */
+export const newestFirst = (one, other) => (one.at < other.at ? 1 : one.at > other.at ? -1 : one.row.id < other.row.id ? 1 : -1);
+
 /**
  * The inbox, newest first.
  * @param {State} state
- * @returns {{row: Conversation, preview: Preview | null}[]}
+ * @returns {InboxItem[]}
  */
 export function inboxRows(state) {
   const shown = Object.values(state.conversations).filter((row) => !wasNeverUsed(state, row));
@@ -50,7 +55,7 @@ export function inboxRows(state) {
     const at = newest && newest.at > row.updated_at ? newest.at : row.updated_at;
     return { row, preview: newest, at };
   });
-  return items.sort((one, other) => (one.at < other.at ? 1 : one.at > other.at ? -1 : one.row.id < other.row.id ? 1 : -1));
+  return items.sort(newestFirst);
 }
 
 /** How many conversations have something unread. @param {State} state */
@@ -69,26 +74,55 @@ export const unreadConversations = (state) => Object.values(state.conversations)
  */
 /** @typedef {{kind: 'day', at: string} | {kind: 'divider'} | {kind: 'bubble', bubble: Bubble}} Item */
 
-/** @param {State} state @param {string} id @returns {Bubble[]} */
-function bubbles(state, id) {
-  const held = (state.threads[id]?.messages ?? []).filter((message) => !state.hiding[message.id]);
-  const ids = new Set(held.map((message) => message.id));
-  const said = held.map((message) => ({
-    id: message.id, content: message.content, at: message.sent_at, expires_at: message.expires_at,
-    mine: message.sender_id === state.me?.id, outgoing: null, first: true, last: true,
-  }));
-  const unsent = state.outbox.filter((item) => item.conversation_id === id && !ids.has(item.id)).map((item) => ({
-    id: item.id, content: item.content, at: item.written_at, expires_at: null, mine: true, outgoing: item, first: true, last: true,
-  }));
-  return [...said, ...unsent];
+/** @typedef {{source: Message | Outgoing, id: string, at: string, mine: boolean, outgoing: Outgoing | null}} Said */
+
+/** @param {State} state @param {string} id @returns {Said[]} */
+function everything(state, id) {
+  /** @type {Said[]} */
+  const said = [];
+  for (const source of state.threads[id]?.messages ?? []) {
+    if (state.hiding[source.id]) continue;
+    said.push({ source, id: source.id, at: source.sent_at, mine: source.sender_id === state.me?.id, outgoing: null });
+  }
+  const unsent = state.outbox.filter((item) => item.conversation_id === id);
+  if (unsent.length === 0) return said;
+  const ids = new Set(said.map((one) => one.id));
+  const more = unsent.filter((item) => !ids.has(item.id)).map((item) => ({ source: item, id: item.id, at: item.written_at, mine: true, outgoing: item }));
+  return [...said, ...more];
 }
 
-/** @param {Bubble} one @param {Bubble} next @param {import('../text/time.js').Place} place */
+/** @param {Said} one @param {Said} next @param {import('../text/time.js').Place} place */
 const together = (one, next, place) => one.mine === next.mine && Date.parse(next.at) - Date.parse(one.at) < GROUP_MS
   && dayOf(one.at, place) === dayOf(next.at, place) && one.outgoing?.state !== 'failed';
 
+/** What stands for a message is made once for each place it can have in its group, so that "the same" can be seen without looking inside. @type {WeakMap<object, Item[]>} */
+const shapes = new WeakMap();
+/** @type {Item} */
+const DIVIDER = { kind: 'divider' };
+
+/** @param {Said} said @param {boolean} first @param {boolean} last @returns {Item} */
+function bubbleOf(said, first, last) {
+  const { source, id, at, mine, outgoing } = said;
+  const known = shapes.get(source) ?? [];
+  const shape = Number(first) + 2 * Number(last) + 4 * Number(mine);
+  const expires_at = 'expires_at' in source ? source.expires_at : null;
+  known[shape] ??= { kind: 'bubble', bubble: { id, content: source.content, at, mine, expires_at, outgoing, first, last } };
+  shapes.set(source, known);
+  return known[shape];
+}
+
+/** @type {WeakMap<object, Item>} */
+const days = new WeakMap();
+
+/** @param {Said} said @returns {Item} */
+function dayBefore({ source, at }) {
+  const item = days.get(source) ?? { kind: 'day', at };
+  days.set(source, item);
+  return item;
+}
+
 /**
- * The thread as the page shows it, oldest first.
+ * The thread as the page shows it, oldest first. An item that has not changed is the same object as before.
  * @param {State} state @param {string} id @param {import('../text/time.js').Place} [place]
  * @returns {Item[]}
  */
@@ -97,22 +131,19 @@ export function threadItems(state, id, place = {}) {
   const items = [];
   const divider_at = state.open_id === id ? state.divider_at : null;
   let divided = divider_at === null;
-  /** @type {Bubble | null} */
-  let previous = null;
-  for (const bubble of bubbles(state, id)) {
-    const newDay = !previous || dayOf(previous.at, place) !== dayOf(bubble.at, place);
-    if (newDay) items.push({ kind: 'day', at: bubble.at });
-    const isNew = !divided && !bubble.mine && bubble.at > (divider_at ?? '');
-    if (isNew) {
-      items.push({ kind: 'divider' });
-      divided = true;
-    }
-    if (previous && !newDay && !isNew && together(previous, bubble, place)) {
-      previous.last = false;
-      bubble.first = false;
-    }
-    items.push({ kind: 'bubble', bubble });
-    previous = bubble;
+  const all = everything(state, id);
+  let first = true;
+  for (const [at, said] of all.entries()) {
+    const previous = all[at - 1];
+    if (!previous || dayOf(previous.at, place) !== dayOf(said.at, place)) items.push(dayBefore(said));
+    const isNew = !divided && !said.mine && said.at > (divider_at ?? '');
+    if (isNew) items.push(DIVIDER);
+    divided ||= isNew;
+    const next = all[at + 1];
+    const nextIsNew = !divided && next && !next.mine && next.at > (divider_at ?? '');
+    const last = !next || Boolean(nextIsNew) || !together(said, next, place);
+    items.push(bubbleOf(said, first || isNew, last));
+    first = last;
   }
   return items;
 }

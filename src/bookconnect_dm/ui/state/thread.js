@@ -42,6 +42,17 @@ export function withMessages(thread, incoming, removed) {
 }
 
 /**
+ * Only the newest messages of a thread; a position is where the page before it begins, so the rest can be loaded again.
+ * @param {Thread} thread @param {number} keep
+ * @returns {Thread}
+ */
+export function trimmed(thread, keep) {
+  if (thread.messages.length <= keep || thread.loading !== null) return thread;
+  const messages = thread.messages.slice(-keep);
+  return { ...thread, messages, from: messages[0].sent_at, older_cursor: messages[0].sent_at };
+}
+
+/**
  * A page has come. The newest page replaces what was held when it was asked for, since between the two there may be a hole; what has arrived
  * since (`asked_after`: the newest that was held at the time of asking) stays. An older page for a thread that went stale meanwhile is of no use.
  * @param {Thread | undefined} thread

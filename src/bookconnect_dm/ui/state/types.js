@@ -6,7 +6,7 @@
 /** @typedef {{username: string, displayname: string}} Sender */
 /** @typedef {{id: string, username: string, displayname: string, avatar_url: string | null, last_read_at: string | null}} Participant */
 /** @typedef {{id: string, username: string, displayname: string, avatar_url: string | null, can_message: boolean}} Member */
-/** @typedef {{id: string, content: string, sent_at: string, sender_id: string}} LastMessage */
+/** @typedef {{id: string, content: string, sent_at: string, sender_id: string, expires_at?: string}} LastMessage */
 /** @typedef {{tier: string, retention_days: number, grace_ends_at: string | null}} Retention */
 
 /**
@@ -89,6 +89,7 @@
  * @property {Record<string, Thread>} threads
  * @property {Record<string, true>} removed  ids of messages that must never come back
  * @property {Record<string, true>} hiding  my deletions that the server has not confirmed
+ * @property {{id: string, conversation_id: string} | null} undo  my newest deletion, while it can still be undone
  * @property {Outgoing[]} outbox
  * @property {string | null} open_id  the conversation on screen
  * @property {string | null} divider_at  where "New" stands in it

@@ -95,4 +95,7 @@ export const base = css`
     display: block;
     flex: none;
   }
+  .back svg:dir(rtl) {
+    transform: scaleX(-1);
+  }
 `;

@@ -11,7 +11,7 @@ export const bar = css`
     gap: 4px;
     flex: none;
     height: 64px;
-    padding: 0 8px 0 16px;
+    padding-inline: 16px 8px;
   }
   .bar h1 {
     flex: 1;
@@ -31,19 +31,20 @@ export const bar = css`
   }
   .search svg {
     position: absolute;
-    left: 14px;
+    inset-inline-start: 14px;
     top: 12px;
     pointer-events: none;
   }
   .search input {
     width: 100%;
     height: 44px;
-    padding: 0 44px 0 42px;
+    padding-inline: 42px 44px;
     border: 1px solid var(--_line);
     border-radius: 22px;
     background: var(--_paper);
     color: var(--_ink);
     font-size: 16px;
+    text-overflow: ellipsis;
     -webkit-appearance: none;
     appearance: none;
   }
@@ -61,7 +62,7 @@ export const bar = css`
   }
   .search .icon-button {
     position: absolute;
-    right: 0;
+    inset-inline-end: 0;
     top: 0;
     color: var(--_soft);
   }

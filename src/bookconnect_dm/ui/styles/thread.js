@@ -79,7 +79,7 @@ export const frame = css`
     width: max-content;
     min-height: 44px;
     margin-inline: auto;
-    padding: 0 18px 0 14px;
+    padding-inline: 14px 18px;
     display: flex;
     align-items: center;
     gap: 8px;
@@ -176,6 +176,12 @@ export const lines = css`
     height: 1px;
     background: currentColor;
     opacity: 0.45;
+  }
+  .chunk {
+    margin-inline: -16px;
+    padding: 0 16px 1px;
+    content-visibility: auto;
+    contain-intrinsic-block-size: auto 700px;
   }
   .line {
     display: flex;
@@ -287,9 +293,6 @@ export const lines = css`
     color: var(--_soft);
     font-weight: 500;
   }
-  .text-button.danger {
-    color: var(--_danger);
-  }
   .beside {
     display: inline-flex;
     align-items: center;
@@ -311,10 +314,6 @@ export const lines = css`
     display: inline-flex;
     align-items: center;
     gap: 5px;
-  }
-  .beside.ask .text-button {
-    font-size: 13px;
-    padding: 0 8px;
   }
   @media (prefers-reduced-motion: no-preference) {
     .line.fresh .bubble {

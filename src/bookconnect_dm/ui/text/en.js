@@ -13,6 +13,7 @@ const TIERS = { free: 'Free', privileged: 'Privileged', privileged_plus: 'Privil
 const PROBLEMS = {
   NETWORK: 'The server cannot be reached right now.',
   UNAVAILABLE: 'The server is busy right now.',
+  RATE_LIMIT_EXCEEDED: 'That was a lot at once. Please wait a moment.',
   INTERNAL: 'Something went wrong on our side.',
   UNAUTHENTICATED: 'Your sign-in has ended.',
   PERMISSION_DENIED: 'You may not do this.',
@@ -23,10 +24,13 @@ const PROBLEMS = {
 };
 
 export const en = {
+  direction: 'ltr',
   messages: 'Messages',
   conversations: 'Conversations',
   newMessage: 'New message',
-  search: 'Search messages and members',
+  message: 'Message',
+  search: 'Search',
+  searchAll: 'Search conversations and members',
   searchMembers: 'Search members of your stores',
   clear: 'Clear',
   back: 'Back',
@@ -56,6 +60,7 @@ export const en = {
   send: 'Send',
   left: /** @param {number} count */ (count) => (count >= 0 ? `${plural(count, 'character', 'characters')} left` : `${-count} too many`),
   sending: 'Sending',
+  sendsIn: /** @param {number} seconds */ (seconds) => `A lot at once. Goes on in ${seconds} s`,
   waitingToSend: 'Waiting to send',
   sent: 'Sent',
   seen: 'Seen',
@@ -63,8 +68,8 @@ export const en = {
   tryAgain: 'Try again',
   discard: 'Discard',
   remove: 'Delete',
-  removeQuestion: 'Delete for both of you?',
-  keep: 'Keep',
+  removed: 'Deleted for both of you.',
+  undo: 'Undo',
   couldNotRemove: 'The message was not deleted.',
   goesIn: /** @param {string} left */ (left) => `Goes in ${left}`,
   keptUntil: /** @param {string} date */ (date) => `Kept until ${date}`,
@@ -90,6 +95,8 @@ export const en = {
   takesNone: 'Takes no new messages',
   typeToFind: 'Type a name to find somebody.',
   graceNotice: /** @param {string} date */ (date) => `Your plan has changed. Your messages keep their old time until ${date}.`,
+  notifyOn: 'Turn notifications on',
+  notifyOff: 'Turn notifications off',
   tier: /** @param {string} tier */ (tier) => TIERS[tier] ?? TIERS.free,
   problem: /** @param {{code: string, detail: string}} problem */ (problem) => PROBLEMS[problem.code] ?? problem.detail,
 };

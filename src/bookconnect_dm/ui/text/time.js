@@ -9,6 +9,10 @@
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
 
+/** Which day a moment is on, remembered: a long thread asks thousands of times, and calendars are slow. @type {Map<string, string>} */
+const days = new Map();
+const MOST_DAYS = 20_000;
+
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const formats = new Map();
 
@@ -34,8 +38,14 @@ export const toWire = (ms) => new Date(ms).toISOString().replace('Z', '000Z');
  * @param {string | number} at @param {Place} [place]
  */
 export function dayOf(at, place = {}) {
-  return format({ locale: 'en-CA', timeZone: place.timeZone }, { year: 'numeric', month: '2-digit', day: '2-digit' })
-    .format(new Date(at));
+  const key = `${at}|${place.timeZone ?? ''}`;
+  let day = days.get(key);
+  if (day === undefined) {
+    day = format({ locale: 'en-CA', timeZone: place.timeZone }, { year: 'numeric', month: '2-digit', day: '2-digit' }).format(new Date(at));
+    if (days.size >= MOST_DAYS) days.clear();
+    days.set(key, day);
+  }
+  return day;
 }
 
 /** Whole calendar days from one day to another. @param {string} from @param {string} to */

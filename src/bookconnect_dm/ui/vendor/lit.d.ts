@@ -29,11 +29,13 @@ export class LitElement extends HTMLElement {
 }
 
 export const nothing: unique symbol;
+export const noChange: unique symbol;
+export class Directive {
+  update(part: unknown, given: any): unknown;
+}
+export function directive(made: new () => Directive): (...given: any[]) => unknown;
 export function html(strings: TemplateStringsArray, ...values: unknown[]): TemplateResult;
 export function svg(strings: TemplateStringsArray, ...values: unknown[]): TemplateResult;
 export function css(strings: TemplateStringsArray, ...values: (CSSResult | number)[]): CSSResult;
-export function classMap(classes: Record<string, boolean>): unknown;
 export function live(value: unknown): unknown;
-export function ref(target: unknown): unknown;
-export function createRef<T = Element>(): { readonly value?: T };
 export function repeat<T>(items: Iterable<T>, key: (item: T, index: number) => unknown, template: (item: T, index: number) => unknown): unknown;

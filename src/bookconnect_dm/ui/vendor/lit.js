@@ -3,8 +3,7 @@
  */
 export { LitElement } from './lit-element/lit-element.js';
 export { css } from './reactive-element/css-tag.js';
-export { html, nothing, svg } from './lit-html/lit-html.js';
-export { classMap } from './lit-html/directives/class-map.js';
+export { html, noChange, nothing, svg } from './lit-html/lit-html.js';
+export { Directive, directive } from './lit-html/directive.js';
 export { live } from './lit-html/directives/live.js';
-export { createRef, ref } from './lit-html/directives/ref.js';
 export { repeat } from './lit-html/directives/repeat.js';
