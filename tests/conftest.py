@@ -9,6 +9,7 @@ its cluster). Tests that kill PostgreSQL, or change roles, take `make_cluster`.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,12 +22,20 @@ from tests.helpers.world import World, make_world
 
 VERSIONS = {"pg18": 18, "pg15": 15}
 
+# Node comes in a wheel, beside the Python that runs the tests.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
 # `make proof` looks a hundred times harder. No deadline: machines of all kinds run this.
 hypothesis.settings.register_profile("test", deadline=None)
 hypothesis.settings.register_profile("proof", deadline=None, max_examples=10_000)
 hypothesis.settings.load_profile("proof" if os.environ.get("PROOF") else "test")
 
 MakeCluster = Callable[..., Cluster]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run browser tests last: Playwright leaves a loop behind, and asyncio tests trip over it."""
+    items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

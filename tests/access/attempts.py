@@ -96,13 +96,10 @@ class Stage:
             finally:
                 connection.rollback()
 
-    def owner_does(self, *statements: str, person: str = OWNER) -> None:
-        """Run statements as the owner of the tables, to stay until the savepoint around ends."""
+    def owner_does(self, statement: str, person: str = OWNER) -> None:
+        """Run a statement as the owner of the tables; it stays until the savepoint around ends."""
         self._take(OWNER, "")
-        values = self.scene.values(person)
-        for statement in statements:
-            self.connection.execute(statement, values)
-        self.superuser_does("select 1")
+        self.connection.execute(statement, self.scene.values(person))
 
     def superuser_does(self, statement: str) -> None:
         """Run a statement as whoever may do anything."""
@@ -119,21 +116,24 @@ class Stage:
             self.connection.execute("rollback to savepoint undone; release savepoint undone")
 
     def see(self, caller: Caller, statement: str, before: Iterable[str] = ()) -> Seen:
-        """Make one attempt and tell what it did."""
-        self.made += 1
+        """Make one attempt and tell what it did; it is undone."""
         with self.undone():
             for preparation in before:
-                self.owner_does(preparation, person=caller.person)
-            self._take(caller.role, caller.claims)
-            values = self.scene.values(caller.person)
-            try:
-                cursor = self.connection.execute(statement, values)
-            except psycopg.Error as error:
-                if error.sqlstate is None:
-                    raise  # a statement of the rules that the driver could not even send
-                return Seen(sqlstate=error.sqlstate, message=str(error.diag.message_primary))
-            rows = cursor.fetchall() if cursor.description else []
-            return Seen(rows=cursor.rowcount, is_true=rows == [(True,)])
+                self.owner_does(preparation, caller.person)
+            return self.see_and_keep(caller, statement)
+
+    def see_and_keep(self, caller: Caller, statement: str) -> Seen:
+        """Make one attempt within what the caller undoes."""
+        self.made += 1
+        self._take(caller.role, caller.claims)
+        try:
+            cursor = self.connection.execute(statement, self.scene.values(caller.person))
+        except psycopg.Error as error:
+            if error.sqlstate is None:
+                raise  # a statement of the rules that the driver could not even send
+            return Seen(sqlstate=error.sqlstate, message=str(error.diag.message_primary))
+        rows = cursor.fetchall() if cursor.description else []
+        return Seen(rows=cursor.rowcount, is_true=rows == [(True,)])
 
     def _take(self, role: str, claims: str) -> None:
         self.connection.execute(
@@ -162,7 +162,7 @@ class Stage:
     def try_all(self, attempts: Iterable[Attempt], *, first: bool = False) -> list[Failure]:
         """Everybody makes the attempts; the failures, or only the first of them."""
         failures = []
-        for attempt in attempts:
+        for attempt in self.possible(attempts):
             for caller in self.everybody(attempt):
                 failure = self.try_as(caller, attempt)
                 if failure is not None:
@@ -170,6 +170,10 @@ class Stage:
                     if first:
                         return failures
         return failures
+
+    def possible(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """Those of the attempts that can be made on this host."""
+        return [a for a in attempts if a.is_for(self.scene.db.adapter)]
 
     def everybody(self, attempt: Attempt) -> Iterator[Caller]:
         """All callers; the owner too where the attempt names him."""

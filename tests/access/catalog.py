@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import NamedTuple
 
-from bookconnect_dm.access import Grant, Item, Rules, Seen
+from bookconnect_dm.access import Grant, Item, Seen
 from bookconnect_dm.db import load_queries
 from tests.access.attempts import Stage
 
@@ -40,19 +40,14 @@ def is_refusal(seen: Seen) -> bool:
 
 def live_grants(stage: Stage) -> list[Grant]:
     """Every grant on what is ours."""
-    rows = stage.connection.execute(QUERIES["access_grants"], {"names": _names(stage.rules)})
+    rows = stage.connection.execute(QUERIES["access_grants"], {"names": stage.rules.public_names})
     return [Grant(*row) for row in rows]
 
 
 def live_items(stage: Stage) -> list[Item]:
     """Everything that is ours."""
-    rows = stage.connection.execute(QUERIES["access_items"], {"names": _names(stage.rules)})
+    rows = stage.connection.execute(QUERIES["access_items"], {"names": stage.rules.public_names})
     return [Item(*row) for row in rows]
-
-
-def _names(rules: Rules) -> list[str]:
-    """What is ours in public, by name."""
-    return sorted({i.name for i in rules.items if i.name.startswith("public.")})
 
 
 def attempts_on(stage: Stage, item: Item) -> Iterator[Generated]:

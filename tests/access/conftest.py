@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -33,7 +34,9 @@ def scene(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def stage(scene: Scene, rules: Rules, record_property: Callable[[str, object], None]) -> Iterator[Stage]:
+def stage(
+    scene: Scene, rules: Rules, record_property: Callable[[str, object], None]
+) -> Iterator[Stage]:
     """A transaction on the scene in which anything can be tried; counted."""
     with Stage(scene, rules).open() as opened:
         yield opened
@@ -41,12 +44,20 @@ def stage(scene: Scene, rules: Rules, record_property: Callable[[str, object], N
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many attempts were made, wherever they ran."""
+    """Print how many attempts and mutants there were, wherever they ran."""
     counts: Counter[tuple[str, int]] = Counter()
+    mutants: list[str] = []
     for report in terminalreporter.getreports(""):  # the property is recorded at the teardown
         for name, value in getattr(report, "user_properties", ()):
             if name == PROPERTY:
                 adapter, version, made = value
                 counts[adapter, version] += made
+            elif name == "mutants":
+                mutants += value
     for (adapter, version), made in sorted(counts.items()):
         terminalreporter.write_line(f"access: {made:,} attempts on {adapter}, PostgreSQL {version}")
+    if mutants:
+        terminalreporter.write_line(f"access: {len(mutants):,} mutants of the schema")
+    if os.environ.get("PROOF"):
+        for mutant in mutants:
+            terminalreporter.write_line(f"  {mutant}")

@@ -60,8 +60,10 @@ class Scene:
     mine: Mapping[str, list[UUID]]
 
     def values(self, person: str) -> dict[str, Any]:
-        """What the statements' parameters are when `person` asks; whoever is no member takes
-        the part of `own`, as far as knowing ids goes."""
+        """What the statements' parameters are when `person` asks.
+
+        Whoever is no member takes the part of `own`, as far as knowing ids goes.
+        """
         me = person if person in MEMBERS else "own"
         return {
             **self.ids,

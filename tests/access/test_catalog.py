@@ -1,4 +1,4 @@
-"""What is in the catalog has a rule, what the rules grant is tried, and nothing else is possible."""
+"""What is in the catalog has a rule, what rules grant is tried, nothing else is possible."""
 
 from __future__ import annotations
 

@@ -215,8 +215,10 @@ def test_root_may_keep_the_cluster_in_a_folder_that_is_closed_to_others(folder: 
 def test_programs_that_only_root_can_reach_are_copied_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bin_dir = folder / "closed-programs" / "install" / "bin"
+    bin_dir = folder / "closed-programs" / "wheel" / "install" / "bin"
     bin_dir.mkdir(parents=True)
+    (folder / "closed-programs" / "wheel.libs").mkdir()
+    (folder / "closed-programs" / "wheel.libs" / "lib.so").touch(mode=0o600)
     (folder / "closed-programs").chmod(0o700)
     (bin_dir / "postgres").write_text("#!/bin/sh\n", "utf-8")
     (bin_dir / "postgres").chmod(0o700)
@@ -228,4 +230,11 @@ def test_programs_that_only_root_can_reach_are_copied_once(
     assert copy != bin_dir
     assert account.can_reach(copy / "postgres")
     assert stat.S_IMODE((copy / "postgres").stat().st_mode) & 0o005 == 0o005
+    library = copy / ".." / ".." / ".." / "wheel.libs" / "lib.so"
+    assert stat.S_IMODE(library.stat().st_mode) & 0o004
     assert machine.reachable_programs(bin_dir, account) == copy
+
+
+def test_a_folder_without_a_database_says_so(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedPostgresError, match="No database was started"):
+        _ = EmbeddedPostgres(tmp_path / "demo").admin_url

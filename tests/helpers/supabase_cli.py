@@ -52,7 +52,9 @@ def apply_files(db: Database, paths: Iterable[Path]) -> None:
     """Apply migration files in the order of their names, as `supabase db push` does."""
     for path in sorted(paths):
         with psycopg.connect(db.admin_url) as connection:
-            cursor = connection.cursor(binary=True)  # the extended protocol: one statement at a time
+            cursor = connection.cursor(
+                binary=True
+            )  # the extended protocol: one statement at a time
             for statement in cut(path.read_text("utf-8")):
                 assert len(statement.encode()) < LONGEST
                 cursor.execute(statement.encode())

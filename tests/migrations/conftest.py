@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
+from bookconnect_dm import migrations
 from tests.helpers.migrating import HOSTS
 from tests.helpers.postgres import Cluster, Database
 
@@ -16,3 +20,12 @@ def fresh(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Database
     database = cluster.empty_database(host=request.param)
     yield database
     database.drop()
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's SQL as a copy to change."""
+    copy = tmp_path / "sql"
+    shutil.copytree(str(files("bookconnect_dm") / "sql"), copy)
+    monkeypatch.setattr(migrations, "SQL", copy)
+    return copy

@@ -29,6 +29,10 @@ def wait_until(condition: Callable[[], object], *, timeout_s: float = 30) -> Non
         time.sleep(0.02)
 
 
+def adding(more: str) -> Callable[[str], str]:
+    return lambda text: text + more
+
+
 def test_ten_ups_at_once_apply_once(empty_pg: Database) -> None:
     ready = threading.Barrier(10)
 
@@ -96,9 +100,7 @@ def test_a_migration_whose_process_is_killed_has_not_happened(pg: Database) -> N
         f"asyncio.run(migrate.up({pg.admin_url!r}, adapter='standalone'))\n"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as process:
-        sleeping = (
-            "select pid from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
-        )
+        sleeping = "select pid from pg_stat_activity where datname = %s and wait_event = 'PgSleep'"
         wait_until(lambda: pg.cluster.execute(sleeping, pg.name))
         process.kill()
     # The server notices at its next word to the client; here it is told.
@@ -162,8 +164,8 @@ def test_code_is_applied_while_members_write_and_nobody_fails(
         working = [threads.submit(work) for work in (write, write, read, read)]
         try:
             for round_number in range(2):
-                text = f"\n-- release {round_number}\n"
-                monkeypatch.setattr(migrate, "plan", plan_with(2, lambda t, more=text: t + more))
+                more = f"\n-- release {round_number}\n"
+                monkeypatch.setattr(migrate, "plan", plan_with(2, adding(more)))
                 assert up(world.db)
         finally:
             stop.set()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from psycopg import sql
 
@@ -63,9 +61,7 @@ def test_a_database_that_does_not_answer_is_one_sentence() -> None:
         run_async(lambda: migrate.up("postgresql://127.0.0.1:9/none", adapter="standalone"))
 
 
-def test_damage_stops_a_change_of_tables(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damage_stops_a_change_of_tables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data that breaks the rules is looked at before tables move on top of it."""
     world.send(world.ada, world.converse(world.ada, world.ben), "one")
     world.db.run(
@@ -82,13 +78,13 @@ def test_damage_stops_a_change_of_tables(
 
 
 @pytest.fixture(params=[18, 15])
-def owned(request: pytest.FixtureRequest, make_cluster: MakeCluster) -> Iterator[Database]:
+def owned(request: pytest.FixtureRequest, make_cluster: MakeCluster) -> Database:
     """A database of `app`, who is no superuser, in a cluster without any role of ours."""
     cluster = make_cluster(request.param)
     password = sql.Literal(cluster.embedded.password_of("app"))
     cluster.execute(sql.SQL("create role app login password {}").format(password))
     cluster.execute("create database app owner app")
-    yield Database(name="app", cluster=cluster)
+    return Database(name="app", cluster=cluster)
 
 
 def test_an_owner_who_may_make_roles_migrates_and_is_told_of_the_rest(owned: Database) -> None:
@@ -98,8 +94,10 @@ def test_an_owner_who_may_make_roles_migrates_and_is_told_of_the_rest(owned: Dat
     applied = run_async(lambda: migrate.up(url, adapter="standalone", warn=warnings.append))
     assert len(applied) == len(migrate.plan("standalone"))
     assert warnings == [
-        "The role bookconnect_dm_feed does not exist. As an administrator run:"
-        " create role bookconnect_dm_feed login noinherit replication;"
+        (
+            "The role bookconnect_dm_feed does not exist. As an administrator run:"
+            " create role bookconnect_dm_feed login noinherit replication;"
+        )
     ]
     assert run_async(lambda: migrate.verify(url, adapter="standalone")) == []
 

@@ -137,4 +137,5 @@ def test_members_and_accounts_of_the_world_survive_down_and_up(world: World) -> 
     down(world.db)
     up(world.db)
     fresh = make_world(world.db)
-    assert fresh.send(fresh.ada, fresh.converse(fresh.ada, fresh.ben), "again")
+    fresh.send(fresh.ada, fresh.converse(fresh.ada, fresh.ben), "again")
+    assert world.db.run("select count(*) from public.direct_messages") == [{"count": 1}]

@@ -31,15 +31,17 @@ DRIFT = {
     ),
     "an added policy": (
         "create policy everybody on public.conversations for select using (true)",
-        "policy public.conversations.\"everybody\" is unexpected",
+        'policy public.conversations."everybody" is unexpected',
     ),
     "row security switched off": (
         "alter table public.conversations disable row level security",
         "table public.conversations is changed",
     ),
     "a changed function": (
-        "create or replace function messaging.tier_days(tier text) returns int"
-        " language sql immutable as 'select 365'",
+        (
+            "create or replace function messaging.tier_days(tier text) returns int"
+            " language sql immutable as 'select 365'"
+        ),
         "function messaging.tier_days(text) is changed",
     ),
     "a function without its pinned path": (
@@ -99,10 +101,14 @@ DRIFT = {
         "column public.direct_messages.is_deleted is changed",
     ),
     "a dropped constraint": (
-        "alter table public.conversation_participants"
-        " drop constraint conversation_participants_user_id_fkey",
-        "constraint public.conversation_participants.conversation_participants_user_id_fkey"
-        " is missing",
+        (
+            "alter table public.conversation_participants"
+            " drop constraint conversation_participants_user_id_fkey"
+        ),
+        (
+            "constraint public.conversation_participants.conversation_participants_user_id_fkey"
+            " is missing"
+        ),
     ),
     "another owner": (
         "alter table public.direct_messages owner to pg_database_owner",
@@ -152,7 +158,8 @@ def _drift(db: Database, change: str | None) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["a dropped policy", "a changed function", "a missing index", "a widened grant on a table"]
+    "name",
+    ["a dropped policy", "a changed function", "a missing index", "a widened grant on a table"],
 )
 def test_the_command_verify_says_it(pg: Database, name: str) -> None:
     change, expected = DRIFT[name]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bookconnect_dm import feed as feed_module
+from bookconnect_dm import progress
 from bookconnect_dm.embedded import EmbeddedPostgres
 from bookconnect_dm.events import (
     EVENTS_LIMIT,
@@ -62,9 +63,9 @@ class Listener:
 
     def __init__(self, db: Database, instance: str = "test", **options: Any) -> None:
         self.transactions: list[Transaction] = []
-        self.gaps = 0
+        self.gap_calls = 0
         self.feed = Feed(
-            db.feed_url,
+            options.pop("url", db.feed_url),
             instance=instance,
             on_transaction=self.take,
             on_gap=self._gap,
@@ -76,7 +77,13 @@ class Listener:
             self.transactions.append(transaction)
 
     def _gap(self) -> None:
-        self.gaps += 1
+        self.gap_calls += 1
+
+    @property
+    def gaps(self) -> int:
+        """What was lost, as it counts it; the start is told as well, and is none."""
+        assert self.gap_calls == self.feed.lag.gaps + 1
+        return self.feed.lag.gaps
 
     @property
     def events(self) -> list[Any]:
@@ -342,8 +349,10 @@ async def test_a_second_process_of_the_same_name_is_refused(
 async def test_the_reaper_drops_what_it_saw_idle_twice_and_nothing_else(here: World) -> None:
     for name in ("bookconnect_dm_dead", "somebody_else"):
         here.db.run("select pg_create_logical_replication_slot(%s, 'pgoutput')", name)
+    started = time.monotonic()
     async with listening(here.db, "alive", look_s=0.5), listening(here.db, "other"):
         await until(lambda: "bookconnect_dm_dead" not in [s["slot_name"] for s in slots(here.db)])
+        assert time.monotonic() - started > 1.0
         await asyncio.sleep(1.2)  # two more looks, and nothing else may go
         names = [slot["slot_name"] for slot in slots(here.db)]
         assert names == ["bookconnect_dm_alive", "bookconnect_dm_other", "somebody_else"]
@@ -419,6 +428,90 @@ async def test_a_callback_that_fails_is_tried_again_then_left_out_with_a_gap(
         await until(lambda: heard.contents == ["before", "after"])
         assert calls.count("poison") == 2
         assert heard.gaps == 1
+
+
+async def test_whoever_was_here_before_the_stream_is_told_to_sync(here: World) -> None:
+    async with listening(here.db) as heard:
+        assert heard.gap_calls == 1
+        assert heard.gaps == 0
+
+
+class Wire:
+    """A wire to PostgreSQL that can be cut so that neither end notices."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.pumps: list[asyncio.Task[None]] = []
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers += [writer, far_writer]
+        for source, target in ((reader, far_writer), (far_reader, writer)):
+            self.pumps.append(asyncio.create_task(self.pump(source, target)))
+
+    async def pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                target.write(data)
+        target.close()
+
+    def cut(self) -> None:
+        """What is connected now stays so and hears nothing more; new connections work."""
+        for pump in self.pumps:
+            pump.cancel()
+
+
+@contextlib.asynccontextmanager
+async def wire_to(db: Database) -> AsyncIterator[tuple[Wire, str]]:
+    port = db.cluster.embedded.port
+    wire = Wire(port)
+    async with await asyncio.start_server(wire.accept, "127.0.0.1", 0) as server:
+        own_port = server.sockets[0].getsockname()[1]
+        try:
+            yield wire, db.feed_url.replace(f":{port}/", f":{own_port}/")
+        finally:
+            for writer in wire.writers:
+                writer.transport.abort()
+            await asyncio.wait(wire.pumps)
+
+
+async def test_a_stream_that_falls_silent_is_left_and_taken_up_again(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL keeps the slot busy for the dead connection, for a minute if nobody ends it."""
+    monkeypatch.setattr(feed_module, "LOST_S", 1.5)
+    monkeypatch.setattr(progress, "ASK_S", 0.5)
+    monkeypatch.setattr(feed_module, "TICK_S", 0.2)
+    conversation = here.converse(here.ada, here.ben)
+    async with wire_to(here.db) as (wire, url), listening(here.db, url=url) as heard:
+        await asyncio.sleep(2)
+        assert heard.feed.healthy, "a quiet stream answers when it is asked"
+        wire.cut()
+        await in_thread(here.send, here.ada, conversation, "meanwhile")
+        await until(lambda: not heard.feed.healthy, 5)
+        await until(lambda: heard.feed.healthy, 10)
+        await until(lambda: heard.contents == ["meanwhile"])
+        assert heard.gaps == 0
+
+
+async def test_what_is_older_than_ten_minutes_when_it_comes_is_a_gap(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "STALE_S", 0.5)
+    monkeypatch.setattr(feed_module, "PAUSE_S", (1.5, 1.5))
+    conversation = here.converse(here.ada, here.ben)
+    async with listening(here.db) as heard:
+        here.db.run(
+            "select pg_terminate_backend(active_pid) from pg_replication_slots"
+            " where slot_name = %s",
+            slot_name("test"),
+        )
+        await until(lambda: not heard.feed.healthy)
+        await in_thread(here.send, here.ada, conversation, "too late")
+        await until(lambda: heard.gaps == 1)
+        await in_thread(here.send, here.ada, conversation, "in time")
+        await until(lambda: heard.contents == ["in time"])
 
 
 async def test_missing_publications_are_named(feed_cluster: Cluster) -> None:

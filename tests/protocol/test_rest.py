@@ -186,7 +186,8 @@ def test_the_inbox_shows_the_newest_first_and_pages(
 
 
 def names(conversation: wire.DMConversation) -> str | None:
-    return conversation.other_participant and conversation.other_participant.username
+    other = conversation.other_participant
+    return other.username if other else None
 
 
 def test_unread_counts_until_it_is_read(

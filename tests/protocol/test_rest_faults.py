@@ -389,15 +389,15 @@ def test_the_log_holds_no_content_and_no_token(
 
 
 def test_limits_of_sends_and_starts(own: World, client: Client) -> None:
-    limits = {
-        "LIMIT_SENDS_PER_SECOND": "0.5",
-        "LIMIT_SEND_BURST": "3",
-        "LIMIT_STARTS_PER_HOUR": "2",
-        "LIMIT_PAGE": "10",
-        "LIMIT_BODY_BYTES": "500",
-        "ORIGINS": "https://shop.example",
-    }
-    with running_server(own.db, **limits) as strict:
+    with running_server(
+        own.db,
+        LIMIT_SENDS_PER_SECOND="0.5",
+        LIMIT_SEND_BURST="3",
+        LIMIT_STARTS_PER_HOUR="2",
+        LIMIT_PAGE="10",
+        LIMIT_BODY_BYTES="500",
+        ORIGINS="https://shop.example",
+    ) as strict:
         ada, ben = client(strict, own.ada), client(strict, own.ben)
         started = ada.post("/v1/conversations", json={"recipient": "ben"})
         assert started.status_code == 201

@@ -17,7 +17,7 @@ import pytest
 from bookconnect_dm.app import SCHEMA_VERSION
 from bookconnect_dm.config import PREFIX
 from tests.conftest import MakeCluster
-from tests.helpers.live import live
+from tests.helpers.live import live, raw
 from tests.helpers.server import (
     RunningServer,
     free_port,
@@ -124,6 +124,22 @@ async def test_a_database_that_goes_and_comes_back(
             assert sent.status_code == 201
             heard = await ben.hear("message")  # the same socket, which lived through it all
             assert heard["message"]["id"] == body["id"]
+
+
+async def test_who_connects_during_an_outage_is_told_to_come_back(
+    make_cluster: MakeCluster,
+) -> None:
+    cluster = make_cluster(18, synchronous_commit="on")
+    world = make_world(cluster.database())
+    with running_server(world.db) as server:
+        await asyncio.to_thread(cluster.embedded.stop)
+        async with raw(server.socket_url) as ada:
+            await ada.say("auth", v=1, token=token_for(world.ada))
+            assert await ada.close_code() == 1012
+            assert [frame["code"] for frame in ada.heard] == ["UNAVAILABLE"]
+        started = time.monotonic()
+        assert await asyncio.to_thread(server.stop) == 0  # nor does an outage hold up a stop
+        assert time.monotonic() - started < 10
 
 
 def test_backends_that_are_killed_cost_nobody_an_error(

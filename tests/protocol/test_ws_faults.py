@@ -90,7 +90,7 @@ async def test_each_error_names_its_frame_and_the_socket_lives_on(
     server: RunningServer, shared: World, conversation: str
 ) -> None:
     mine = shared.send(shared.ada, UUID(conversation), "Mine")
-    cases = [
+    cases: list[tuple[str, dict[str, object], str]] = [
         ("send", {"id": "x", "conversation_id": conversation, "content": "x"}, "INVALID_REQUEST"),
         ("send", {"conversation_id": conversation, "content": "x"}, "INVALID_REQUEST"),
         ("send", {"id": str(uuid4()), "conversation_id": str(NOBODY), "content": "x"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,7 +25,9 @@ BY_SQL, BY_SOCKET, EACH = 20, 30, 8
 SLOT = "commit_order"
 
 
-async def write_by_sql(db: Database, user: UUID, conversation: UUID, started: asyncio.Event) -> None:
+async def write_by_sql(
+    db: Database, user: UUID, conversation: UUID, started: asyncio.Event
+) -> None:
     """Writes as PostgREST would: claims for one transaction, one statement."""
     claims = json.dumps({"sub": str(user), "role": "authenticated", "aud": "authenticated"})
     async with await psycopg.AsyncConnection.connect(db.admin_url) as connection:
@@ -56,7 +59,7 @@ async def write_by_socket(socket: Live, conversation: UUID, started: asyncio.Eve
 
 async def hear_messages(socket: Live, count: int) -> list[tuple[str, str]]:
     """Reads until so many messages have come; what they are, and when they were sent."""
-    heard = []
+    heard: list[tuple[str, str]] = []
     acks = 0
     while len(heard) < count or acks < EACH:
         frame = await socket.hear("message", "ack", "error", timeout_s=60)
@@ -97,17 +100,18 @@ async def test_order_is_one_and_the_same_for_everybody(make_cluster: MakeCluster
     members = (world.ada, world.ben)
     started = asyncio.Event()
     with running_server(world.db) as server:
-        async with asyncio.TaskGroup() as group, asyncio.timeout(100):
-            readers = []
-            for number in range(BY_SOCKET):
-                socket = await group.create_task(_open(server.socket_url, members[number % 2]))
-                readers.append(group.create_task(_hear_and_close(socket, total)))
-                group.create_task(write_by_socket(socket, conversation, started))
-            for number in range(BY_SQL):
-                group.create_task(
-                    write_by_sql(world.db, members[number % 2], conversation, started)
-                )
-            started.set()
+        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(100):
+            sockets = [
+                await stack.enter_async_context(live(server.socket_url, token_for(member)))
+                for member in members * (BY_SOCKET // 2)
+            ]
+            async with asyncio.TaskGroup() as group:
+                readers = [group.create_task(hear_messages(s, total)) for s in sockets]
+                for socket in sockets:
+                    group.create_task(write_by_socket(socket, conversation, started))
+                for member in members * (BY_SQL // 2):
+                    group.create_task(write_by_sql(world.db, member, conversation, started))
+                started.set()
         orders = [reader.result() for reader in readers]
     order = commit_order(world.db)
     positions = [sent_at for _, sent_at in order]
@@ -124,17 +128,3 @@ async def test_order_is_one_and_the_same_for_everybody(make_cluster: MakeCluster
         "select deadlocks from pg_stat_database where datname = current_database()"
     )
     assert stats["deadlocks"] == 0
-
-
-async def _open(url: str, user: UUID) -> Live:
-    context = live(url, token_for(user))
-    socket = await context.__aenter__()
-    socket.context = context  # type: ignore[attr-defined]
-    return socket
-
-
-async def _hear_and_close(socket: Live, count: int) -> list[tuple[str, str]]:
-    try:
-        return await hear_messages(socket, count)
-    finally:
-        await socket.connection.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -172,12 +171,6 @@ class _Story:
     last_day: float
 
 
-@pytest.fixture
-def stage(pg: Database) -> Iterator[Stage]:
-    with pg.connect(autocommit=True) as owner:
-        yield Stage(owner)
-
-
 def _begin(
     stage: Stage, name: str, tier: str, later: list[tuple[float, str]], end: float
 ) -> _Story:
@@ -188,7 +181,7 @@ def _begin(
 
 
 @pytest.mark.parametrize("sweeping", [True, False], ids=["worker", "cleaner off"])
-def test_named_histories_from_both_sides(stage: Stage, sweeping: bool) -> None:
+def test_named_histories_from_both_sides(stage: Stage, clock: Clock, sweeping: bool) -> None:
     """All of them side by side, looked at a little before and after each of their ends.
 
     With the worker, the row itself stays through the recovery window of 7 days and then goes.
@@ -197,12 +190,9 @@ def test_named_histories_from_both_sides(stage: Stage, sweeping: bool) -> None:
         _begin(stage, str(case.id), *case.values)  # type: ignore[arg-type]  # as in NAMED
         for case in NAMED
     ]
-    clock = Clock(stage.owner)
-    moments = {day for story in stories for day, _ in story.later}
-    moments |= {story.last_day + little for story in stories for little in (-0.001, 0.001)}
-    moments |= {story.last_day + 7 + little for story in stories for little in (-0.001, 0.001)}
-    for moment in sorted(moments):
-        # A minute a day has gone by for real by now, at most; the ends are looked at 86 s off.
+    stops = {story.name: _stops(story) for story in stories}
+    for moment in sorted(set().union(*stops.values())):
+        # What goes by for real is a minute at most; the ends are looked at a minute and a half off.
         clock.pass_(moment - clock.passed / DAY)
         for story in stories:
             while story.later and story.later[0][0] <= moment:
@@ -212,16 +202,25 @@ def test_named_histories_from_both_sides(stage: Stage, sweeping: bool) -> None:
             stage.soft_delete()
             stage.clean_up(recovery_days=7)
         for story in stories:
-            is_readable = moment < story.last_day
-            for reader in (story.sender, story.recipient):
-                seen = look(stage.owner, reader)
-                where = f"{story.name}, day {moment}"
-                assert (f"secret {story.sender}" in seen.text) == is_readable, where
-                assert (
-                    seen.inbox(story.conversation_id)["last_message"] is not None
-                ) == is_readable
-                unread = int(is_readable and reader == story.recipient)
-                assert seen.data["unread"] == {str(story.conversation_id): unread}, where
-                assert seen.data["unread_conversations"] == unread, where
-            is_there = not sweeping or moment < story.last_day + 7
-            assert (stage.expires(story.message_id) is not None) == is_there, where
+            if moment in stops[story.name]:
+                _check(stage, story, moment, is_there=not sweeping or moment < story.last_day + 7)
+
+
+def _stops(story: _Story) -> set[float]:
+    """When to look at a story: at each change, and a little before and after each end."""
+    ends = [story.last_day, story.last_day + 7]
+    return {day for day, _ in story.later} | {end + off for end in ends for off in (-0.001, 0.001)}
+
+
+def _check(stage: Stage, story: _Story, moment: float, *, is_there: bool) -> None:
+    where = f"{story.name}, day {moment}"
+    is_readable = moment < story.last_day
+    for reader in (story.sender, story.recipient):
+        seen = look(stage.owner, reader)
+        assert (f"secret {story.sender}" in seen.text) == is_readable, where
+        has_preview = seen.inbox(story.conversation_id)["last_message"] is not None
+        assert has_preview == is_readable, where
+        unread = int(is_readable and reader == story.recipient)
+        assert seen.data["unread"] == {str(story.conversation_id): unread}, where
+        assert seen.data["unread_conversations"] == unread, where
+    assert (stage.expires(story.message_id) is not None) == is_there, where

@@ -47,6 +47,7 @@ select statement_timestamp() as now, jsonb_build_object(
     'unread_conversations', public.get_unread_conversation_count(),
     'sync', public.sync_conversations('{"epoch": null, "positions": {}}'),
     'catch_up', public.sync_conversations(jsonb_build_object(
+        'epoch', public.sync_conversations('{"epoch": null, "positions": {}}') -> 'epoch',
         'positions', (select jsonb_object_agg(c.id, c.since) from mine as c)
     ))
 ) as seen

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.helpers.postgres import Connection, act_as
+from tests.helpers.postgres import Connection, Database, act_as
 
 STORE = UUID("d0000000-0000-4000-8000-000000000001")
 
@@ -17,8 +18,9 @@ Row = dict[str, Any]
 class Stage:
     """One store's members on one connection of the owner, in autocommit."""
 
-    def __init__(self, owner: Connection) -> None:
+    def __init__(self, owner: Connection, db: Database) -> None:
         self.owner = owner
+        self.db = db
         self.run(
             "insert into public.stores (id, name) values (%s, 'The Stage') on conflict do nothing",
             STORE,
@@ -27,7 +29,7 @@ class Stage:
     def run(self, statement: str, *arguments: object) -> list[Row]:
         """Run one statement as the owner."""
         cursor = self.owner.execute(statement, arguments or None)
-        return list(cursor.fetchall()) if cursor.description else []
+        return [] if cursor.description is None else list(cursor.fetchall())
 
     def value(self, statement: str, *arguments: object) -> Any:
         """The first column of the first row."""
@@ -37,7 +39,7 @@ class Stage:
         """Run one statement as a member."""
         with self.acting_as(user_id):
             cursor = self.owner.execute(statement, arguments or None)
-            return list(cursor.fetchall()) if cursor.description else []
+            return [] if cursor.description is None else list(cursor.fetchall())
 
     @contextlib.contextmanager
     def acting_as(self, user_id: UUID) -> Iterator[None]:
@@ -45,6 +47,33 @@ class Stage:
         with self.owner.transaction():
             act_as(self.owner, user_id)
             yield
+
+    @contextlib.contextmanager
+    def another(self) -> Iterator[Stage]:
+        """The same over a connection of its own, for what happens at the same time."""
+        with self.db.connect(autocommit=True) as owner:
+            yield Stage(owner, self.db)
+
+    def waits(self, other: Stage) -> None:
+        """Wait until the other's statement waits for a lock."""
+        pid = other.owner.info.backend_pid
+        for _ in range(1000):
+            if (
+                self.value("select wait_event_type from pg_stat_activity where pid = %s", pid)
+                == "Lock"
+            ):
+                return
+            time.sleep(0.005)
+        raise AssertionError("it waits for no lock")
+
+    def pair(self, sender: str, recipient: str = "free") -> tuple[UUID, UUID, UUID]:
+        """A sender of a tier, a recipient, and their conversation."""
+        one, other = self.member(sender), self.member(recipient)
+        return one, other, self.converse(one, other)
+
+    def pending(self) -> int:
+        """How many members wait for new expiry times."""
+        return int(self.value("select messaging.pending_recalculations()"))
 
     def member(self, tier: str, *, role: str = "manager") -> UUID:
         """A new member of the store; as staff he may start conversations in any tier."""

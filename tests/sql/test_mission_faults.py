@@ -19,7 +19,7 @@ from bookconnect_dm import access
 from bookconnect_dm.access import Seen
 from tests.access.attempts import Caller, Stage, claims_of
 from tests.access.scene import MEMBERS, Scene, make_scene
-from tests.helpers.postgres import Cluster, Connection, Database, act_as
+from tests.helpers.postgres import Cluster, Database, act_as
 
 FOLDER = Path(__file__).parent
 RECURSION = "42P17"
@@ -56,8 +56,10 @@ def _mended(cluster: Cluster) -> Iterator[Database]:
 
 @pytest.fixture
 def mission(_mended: Database) -> Iterator[Mission]:
-    """Run statements on the mission's SQL without its recursion: `mission(ADA, "select ...")`;
-    what they did is undone at the end. The owner runs them where nobody is named."""
+    """Run statements on the mission's SQL without its recursion: `mission(ADA, "select ...")`.
+
+    What they did is undone at the end. The owner runs them where nobody is named.
+    """
     with _mended.connect() as connection:
 
         def run(who: str | None, statement: str) -> list[dict[str, Any]]:
@@ -97,12 +99,10 @@ def _is_denied_twice(stage: Stage, person: str, statement: str, granted: str) ->
     return [s.sqlstate for s in seen] == [DENIED, DENIED]
 
 
-# --- "Users see their participants" reads its own table --------------------------------------------
+# --- "Users see their participants" reads its own table ------------------------------------
 
 
-@pytest.mark.parametrize(
-    "table", ["conversations", "conversation_participants", "direct_messages"]
-)
+@pytest.mark.parametrize("table", ["conversations", "conversation_participants", "direct_messages"])
 def test_mission_every_read_recurses_in_a_policy(as_written: Database, table: str) -> None:
     with as_written.as_user(ADA) as connection:
         with pytest.raises(psycopg.Error) as error:
@@ -132,7 +132,7 @@ def test_the_helpers_of_policies_pin_their_search_path(ours: Stage) -> None:
     ]
 
 
-# --- conversations INSERT WITH CHECK (true) ---------------------------------------------------------
+# --- conversations INSERT WITH CHECK (true) ------------------------------------------------
 
 MAKE = "insert into public.conversations (store_id) values ({store})"
 
@@ -152,7 +152,7 @@ def test_conversations_are_made_in_ones_own_store_by_who_may_start_them(ours: St
     assert _see(ours, "staff", here, granted=grant) == Seen(rows=1)
 
 
-# --- participants INSERT user_id = auth.uid() -------------------------------------------------------
+# --- participants INSERT user_id = auth.uid() ----------------------------------------------
 
 JOIN = "insert into public.conversation_participants (conversation_id, user_id) values ({}, {})"
 
@@ -171,7 +171,7 @@ def test_joining_needs_an_invitation_and_nobody_becomes_the_third(ours: Stage) -
     assert _is_denied_twice(ours, "own", JOIN.format("%(conversation)s", somebody), grant)
 
 
-# --- participants UPDATE without column limits ------------------------------------------------------
+# --- participants UPDATE without column limits ---------------------------------------------
 
 # With a WHERE the new row is held against the reading policy too; without one it is not.
 MOVE = "update public.conversation_participants set conversation_id = {}"
@@ -204,7 +204,7 @@ def test_last_read_at_moves_forward_only_and_not_past_the_newest(
     assert seen.is_true
 
 
-# --- messages UPDATE for the sender -----------------------------------------------------------------
+# --- messages UPDATE for the sender --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_sender_deletes_once_and_only_his_own(ours: Stage) -> None:
     assert ours.see(own, delete, [delete]).rows == 0  # already deleted by the owner, all of them
 
 
-# --- messages SELECT ignores is_deleted and expiry --------------------------------------------------
+# --- messages SELECT ignores is_deleted and expiry -----------------------------------------
 
 
 def test_mission_deleted_and_expired_text_stays_readable(mission: Mission) -> None:
@@ -273,7 +273,7 @@ def test_neither_deleted_nor_expired_text_is_readable(ours: Stage, which: str) -
         ) == Seen(rows=0)
 
 
-# --- a SELECT policy that hides deleted rows --------------------------------------------------------
+# --- a SELECT policy that hides deleted rows -----------------------------------------------
 
 
 def test_mission_hiding_deleted_rows_makes_deletion_fail(mission: Mission) -> None:
@@ -295,15 +295,13 @@ def test_deletion_goes_through_a_function(ours: Stage) -> None:
     )
     assert _is_denied_twice(ours, "own", with_where, "update on public.direct_messages")
     assert _see(ours, "own", "select public.delete_message(%(message)s)") == Seen(rows=1)
-    assert _see(ours, "peer", "select public.delete_message(%(message)s)").fits(
-        "PERMISSION_DENIED"
-    )
+    assert _see(ours, "peer", "select public.delete_message(%(message)s)").fits("PERMISSION_DENIED")
     assert _see(ours, "stranger", "select public.delete_message(%(message)s)").fits(
         "MESSAGE_NOT_FOUND"
     )
 
 
-# --- INSERT ... RETURNING on conversations ----------------------------------------------------------
+# --- INSERT ... RETURNING on conversations -------------------------------------------------
 
 
 def test_mission_the_creator_cannot_read_what_he_made(mission: Mission) -> None:
@@ -324,7 +322,7 @@ def test_one_function_makes_the_conversation_and_both_participants(ours: Stage) 
     assert seen.is_true
 
 
-# --- client sets sent_at, retention_expires_at, deleted_at -----------------------------------------
+# --- client sets sent_at, retention_expires_at, deleted_at ---------------------------------
 
 FORGE = """
 insert into public.direct_messages
@@ -341,7 +339,9 @@ def test_mission_the_client_chooses_order(mission: Mission) -> None:
 
 def test_mission_the_client_chooses_his_own_retention(mission: Mission) -> None:
     mission(ADA, "update public.direct_messages set retention_expires_at = '2199-01-01Z'")
-    found = mission(ADA, "select from public.direct_messages where retention_expires_at > '2198-1-1'")
+    found = mission(
+        ADA, "select from public.direct_messages where retention_expires_at > '2198-1-1'"
+    )
     assert len(found) == 3
 
 
@@ -353,7 +353,7 @@ def test_the_database_sets_time_and_retention_always(ours: Stage) -> None:
     assert ours.see(server, forge).sqlstate == DENIED
 
 
-# --- retention trigger finds no user row ------------------------------------------------------------
+# --- retention trigger finds no user row ---------------------------------------------------
 
 
 def test_mission_without_a_user_row_a_message_is_kept_for_ever(mission: Mission) -> None:
@@ -374,11 +374,11 @@ def test_without_a_user_row_the_sender_counts_as_free(ours: Stage) -> None:
     assert seen.is_true
 
 
-# --- cleanup functions ------------------------------------------------------------------------------
+# --- cleanup functions ---------------------------------------------------------------------
 
 
 def test_mission_everybody_may_run_the_cleaners(mission: Mission) -> None:
-    """They run; whoever runs them deletes what his policies let him, here nothing (0 rows) or his own."""
+    """Here his own expired message goes: what his policies let him update."""
     soft = mission(ADA, "select public.soft_delete_expired_messages() as n")
     assert soft[0]["n"] == 1
 
@@ -418,14 +418,14 @@ def test_one_call_of_a_cleaner_is_one_bounded_batch(ours: Stage, cleaner: str) -
     )
     ours.superuser_does("set local session_replication_role = origin")
     ours.superuser_does("set local role service_role")
-    counts = []
+    counts: list[int] = []
     while not counts or counts[-1]:
         counts += [row[0] for row in ours.connection.execute(f"select {cleaner}")]
     assert max(counts) <= 2000
     assert sum(counts) >= 2100
 
 
-# --- ON DELETE CASCADE on sender --------------------------------------------------------------------
+# --- ON DELETE CASCADE on sender -----------------------------------------------------------
 
 ERASE = "delete from auth.users where id = "
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.ui.bookshop import (
     expect,
     window_of,
 )
+from tests.ui.paper import PaperShop, PaperWindow, open_paper
 
 expect.set_options(timeout=10_000)
 
@@ -62,3 +63,23 @@ def window(shop: Bookshop, browser: Browser) -> Iterator[OpenWindow]:
         one.context.close()
     assert [complaint for one in opened for complaint in one.complaints] == []
     assert [url for one in opened for url in one.elsewhere] == []
+
+
+OpenPaper = Callable[..., PaperWindow]
+
+
+@pytest.fixture
+def paper(browser: Browser) -> Iterator[OpenPaper]:
+    """Open a window on shops of paper; at the end no page may have erred or asked elsewhere."""
+    opened: list[PaperWindow] = []
+
+    def make(*shops: PaperShop, **given: Any) -> PaperWindow:
+        options: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"}
+        context = browser.new_context(**{**options, **given})
+        opened.append(open_paper(context, *shops))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.context.close()
+    assert [complaint for one in opened for complaint in one.complaints] == []

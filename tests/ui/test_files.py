@@ -33,7 +33,7 @@ def _node(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("path", sorted(PURE.glob("*.test.mjs")), ids=lambda path: path.name)
 def test_pure_modules_pass_their_own_tests(path: Path) -> None:
     """Node's own runner; no browser, no server."""
-    ran = _node("--test", str(path))
+    ran = _node("--test", "--test-reporter=tap", str(path))
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.search(r"# pass [1-9]", ran.stdout), "it must have run something"
 

@@ -1,0 +1,76 @@
+"""A release that adds a column and code that uses it: forward, back, and forward again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from bookconnect_dm import migrations
+from bookconnect_dm.direct import CommandError
+from tests.helpers.migrating import down, findings, up
+from tests.helpers.postgres import Cluster, Database
+from tests.helpers.schema import catalog_of
+from tests.helpers.world import World
+
+TABLES = "alter table public.direct_messages add column pinned boolean not null default false;\n"
+BACK = "alter table public.direct_messages drop column pinned;\n"
+CODE = """
+create or replace function messaging.pinned_in(conversation_id uuid) returns bigint
+language sql stable
+begin atomic
+    select count(*) from public.direct_messages as m
+    where m.conversation_id = pinned_in.conversation_id and m.pinned;
+end;
+revoke all on function messaging.pinned_in(uuid) from public;
+"""
+
+
+@pytest.fixture
+def release_6(next_release: Path) -> Path:
+    (next_release / "migrations" / "20270301_006_pins.sql").write_text(TABLES)
+    (next_release / "rollbacks" / "20270301_006_pins.sql").write_text(BACK)
+    code = next_release / "functions" / "support.sql"
+    code.write_text(code.read_text("utf-8") + CODE)
+    undo = next_release / "rollbacks" / "20261122_004_direct_messaging_functions.sql"
+    undo.write_text("drop function messaging.pinned_in (uuid);\n" + undo.read_text("utf-8"))
+    return next_release
+
+
+@pytest.fixture
+def another_pg(cluster: Cluster) -> Iterator[Database]:
+    database = cluster.empty_database()
+    yield database
+    database.drop()
+
+
+def test_a_fresh_installation_equals_an_upgraded_one(
+    world: World, another_pg: Database, release_6: Path
+) -> None:
+    message = world.send(world.ada, world.converse(world.ada, world.ben), "kept")
+    assert "20270301_006_pins" in up(world.db)
+    assert up(another_pg)
+    assert catalog_of(world.db) == catalog_of(another_pg)
+    assert findings(world.db) == []
+    kept = world.db.run("select id, pinned from public.direct_messages")
+    assert kept == [{"id": message, "pinned": False}]
+
+
+def test_the_older_package_refuses_until_the_newer_one_has_rolled_back(
+    world: World, release_6: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = world.send(world.ada, world.converse(world.ada, world.ben), "kept")
+    before = catalog_of(world.db)
+    up(world.db)
+    with monkeypatch.context() as older:
+        older.setattr(migrations, "SQL", files("bookconnect_dm") / "sql")
+        with pytest.raises(CommandError, match="newer than this package"):
+            up(world.db)
+    assert "20270301_006_pins" in down(world.db, to=5)
+    with monkeypatch.context() as older:
+        older.setattr(migrations, "SQL", files("bookconnect_dm") / "sql")
+        assert up(world.db)
+        assert catalog_of(world.db) == before
+    assert world.db.run("select id from public.direct_messages") == [{"id": message}]
