@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need beside Python: Node, a Chromium, PostgreSQL 15. On Debian as root they are
+# What the tests need and no wheel brings: a Chromium and PostgreSQL 15. On Debian as root they are
 # installed; elsewhere everything that is missing is listed at once. Without them the tests that
 # need them are skipped by name, and fail in CI (CI=true).
 set -eu
@@ -13,14 +13,16 @@ need() { # package, what it is for
   $2"
 }
 
-command -v node > /dev/null || need nodejs "node (Node.js 18 or newer)"
-
 if [ -z "${CHROMIUM:-}" ] && ! command -v chromium > /dev/null; then
     need chromium "chromium, or CHROMIUM=/path/to/it"
 fi
 
 if [ ! -x "${PG15_BIN:-/usr/lib/postgresql/15/bin}/postgres" ]; then
     need postgresql-15 "PostgreSQL 15, or PG15_BIN=/path/to/its/bin"
+fi
+
+if [ -z "${PG15_BIN:-}" ] && [ ! -e /usr/lib/postgresql/15/lib/plpgsql_check.so ]; then
+    need postgresql-15-plpgsql-check "plpgsql_check for PostgreSQL 15 (checks the bodies of functions)"
 fi
 
 if [ -z "$packages" ]; then
