@@ -16,13 +16,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg import sql
 
 from bookconnect_dm import migrate, retention
 from bookconnect_dm.embedded import EmbeddedPostgres
@@ -154,9 +152,7 @@ def _swept(db: psycopg.Connection[Any], admin_url: str, pace: retention.Pace | N
         took.setdefault(batch.step, []).append((time.perf_counter(), batch.took_s))
 
     before = _sizes(db)
-    outcome = asyncio.run(
-        retention.run_once(admin_url, recovery_days=0, report=note, pace=pace)
-    )
+    outcome = asyncio.run(retention.run_once(admin_url, recovery_days=0, report=note, pace=pace))
     after = _sizes(db)
     counts = outcome.counts
     spans = {step: batches[-1][0] - batches[0][0] + batches[0][1] for step, batches in took.items()}
@@ -203,8 +199,8 @@ def report(result: Result, messages: int) -> list[str]:
         f"sweep of {messages:,} expired messages in {s.took_s:.1f} s",
         f"  marked   {s.marked:>12,}  {s.marked_per_s:>10,.0f}/s",
         f"  removed  {s.removed:>12,}  {s.removed_per_s:>10,.0f}/s",
-        f"  longest batch (and lock) {s.longest_batch_ms:.0f} ms, log {s.wal_mb:,.0f} MB,"
-        f" table and indexes grew by {s.table_growth_mb:,.1f} MB",
+        f"  longest batch, and so the longest lock: {s.longest_batch_ms:.0f} ms",
+        f"  log written {s.wal_mb:,.0f} MB, table and indexes grew by {s.table_growth_mb:,.1f} MB",
     ]
     for name, sends in (("quiet", result.quiet), ("sweeping", result.busy)):
         lines.append(
@@ -221,9 +217,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=SENDS_PER_S, help="sends a second")
     arguments = parser.parse_args()
     with _own_database() as (admin_url, server_url):
-        result = measure(
-            admin_url, server_url, messages=arguments.messages, rate=arguments.rate
-        )
+        result = measure(admin_url, server_url, messages=arguments.messages, rate=arguments.rate)
     print("\n".join(report(result, arguments.messages)))
 
 

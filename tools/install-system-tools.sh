@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the tests need and no wheel brings: a Chromium and PostgreSQL 15. On Debian as root they are
-# installed; elsewhere everything that is missing is listed at once. Without them the tests that
-# need them are skipped by name, and fail in CI (CI=true).
+# What the tests need and no wheel brings: a Chromium, PostgreSQL 15 and PgBouncer. On Debian as
+# root they are installed; elsewhere everything that is missing is listed at once. Without them the
+# tests that need them are skipped by name, and fail in CI (CI=true).
 set -eu
 
 packages=
@@ -25,6 +25,10 @@ if [ -z "${PG15_BIN:-}" ] && [ ! -e /usr/lib/postgresql/15/lib/plpgsql_check.so 
     need postgresql-15-plpgsql-check "plpgsql_check for PostgreSQL 15 (checks the bodies of functions)"
 fi
 
+if [ -z "${PGBOUNCER:-}" ] && ! command -v pgbouncer > /dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
+    need pgbouncer "pgbouncer, or PGBOUNCER=/path/to/it"
+fi
+
 if [ -z "$packages" ]; then
     exit 0
 fi
@@ -36,6 +40,13 @@ if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null && grep -qs '^12' /etc/d
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf
+    # Nor is any other service to be started by being installed.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy"
+        chmod +x "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
         -o Dpkg::Options::=--force-confold $packages > /dev/null

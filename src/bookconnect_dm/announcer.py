@@ -22,7 +22,7 @@ import structlog
 from bookconnect_dm import notes
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.hub import Hub
-from bookconnect_dm.notes import STALE_S
+from bookconnect_dm.notes import STALE_S, Note
 from bookconnect_dm.presence import Change, Presence, Typing
 from bookconnect_dm.store import Store
 
@@ -47,6 +47,7 @@ class Announcer:
         self._something = asyncio.Event()
         self._key: bytes | None = None
         self._ahead_s = 0.0
+        self._mouth = asyncio.Lock()  # one note at a time: nothing comes after the farewell
         self._stopping = False
 
     # -- what members do
@@ -112,7 +113,7 @@ class Announcer:
         self._stopping = True
         if self._key is not None:
             with contextlib.suppress(Problem, TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
+                async with asyncio.timeout(FAREWELL_S), self._mouth:
                     note = self._presence.farewell(at=self._database_now())
                     await self._store.emit(notes.sign(note, self._key))
 
@@ -126,8 +127,13 @@ class Announcer:
             self._ahead_s = database_now - time.time()
         typing = self._typing.take(now, stale_s=STALE_S)
         note = self._presence.note(now, at=self._database_now(), typing=typing)
-        if note is not None and not self._stopping:
-            self._ahead_s = await self._store.emit(notes.sign(note, self._key)) - time.time()
+        if note is not None:
+            async with self._mouth:
+                await self._say(note, self._key)
+
+    async def _say(self, note: Note, key: bytes) -> None:
+        if not self._stopping:
+            self._ahead_s = await self._store.emit(notes.sign(note, key)) - time.time()
 
     async def _wait(self) -> None:
         left_s = self._presence.due(time.monotonic()) - time.monotonic()

@@ -140,8 +140,8 @@ class Connection:
         for timer in (self._timer, self._blocked_timer):
             if timer is not None:
                 timer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        # What is on its way to the database goes on to its end: cancelled half way it would cost
+        # the connection, and whoever comes and goes quickly would cost everybody theirs.
         if self._subscriber is not None:
             self._door.hub.unregister(self._subscriber)
             self._subscriber = None

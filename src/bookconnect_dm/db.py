@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Final, LiteralString, cast
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -32,6 +33,7 @@ from psycopg.adapt import Loader
 
 from bookconnect_dm.errors import ERRORS, Problem
 from bookconnect_dm.metrics import Metrics
+from bookconnect_dm.shares import MemberShares
 
 __all__ = ["Database", "Row", "load_queries", "problem_from"]
 
@@ -210,6 +212,7 @@ class Database:
         self._queries = load_queries()
         self._free = asyncio.Semaphore(size)
         self._waiting = 0
+        self._shares = MemberShares()
         self._idle: list[_Link] = []
         self._cool_until = 0.0
         self._closed = False
@@ -226,7 +229,11 @@ class Database:
         """The rows of a named statement. Raises `Problem`."""
         if self.refusal is not None:
             raise Problem("UNAVAILABLE", self.refusal, retry_after=5)
-        return await self._fetch(query, params)
+        actor = params.get("actor")
+        if not isinstance(actor, UUID):
+            return await self._fetch(query, params)
+        async with self._shares.turn(actor):
+            return await self._fetch(query, params)
 
     async def fetch_one(self, query: str, /, **params: object) -> Row:
         """The one row of a statement that always gives one. Raises `Problem`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from importlib.resources import files
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -52,7 +52,7 @@ class Direct:
     async def script(self, text: str) -> None:
         """Run the statements of a file. Raises `CommandError` with the database's own words."""
         try:
-            await self._connection.execute(cast("LiteralString", text))
+            await self._connection.execute(text)
         except psycopg.Error as error:
             raise _command_error(error) from error
 

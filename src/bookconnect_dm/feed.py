@@ -360,7 +360,10 @@ class Feed:
         loop, pgconn = asyncio.get_running_loop(), connection.pgconn
         assembler = Assembler(skip_lsn=self._skip_lsn)
         readable = asyncio.Event()
-        loop.add_reader(pgconn.socket, readable.set)
+        # Kept, because a connection that breaks forgets its descriptor, which then stays with the
+        # loop; uvloop refuses whatever connection gets the same number next, for ever.
+        descriptor = pgconn.socket
+        loop.add_reader(descriptor, readable.set)
         try:
             while True:
                 readable.clear()
@@ -370,7 +373,7 @@ class Feed:
                     async with asyncio.timeout(TICK_S):
                         await readable.wait()
         finally:
-            loop.remove_reader(pgconn.socket)
+            loop.remove_reader(descriptor)
 
     async def _drain(self, pgconn: pq.abc.PGconn, assembler: Assembler) -> None:
         pgconn.consume_input()

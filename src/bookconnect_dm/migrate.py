@@ -34,6 +34,8 @@ deadlock_timeout, after which PostgreSQL sends its own vacuum out of the way."""
 LOCK_WAIT_MS: Final = 5_000
 """For any other lock, such as that on the host's users table."""
 IN_USE: Final = frozenset({"55P03", "40P01"})
+NOT_IN_PLACE: Final = frozenset({"42P13", "42P16"})
+"""A function's result or a view's columns cannot be replaced by others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +80,37 @@ async def up(
     """
     wanted = plan(adapter)
     async with _session(admin_url) as (db, facts):
-        async with db.transaction():
-            await db.script(migrations.runner())
-            applied = await _applied(db)
-            _refuse_strangers(applied, wanted)
-            todo = _todo(applied, wanted, again=await _was_upgraded(db, facts))
-            if todo and _has_tables(applied):
-                await _take_tables(db)
-            for migration in todo:
-                await _apply(db, migration)
-            if todo:
-                await db.rows("record_catalog")
-            if any(migration.is_versioned for migration in todo):
-                await _refuse_damage(db)
-        for warning in db.warnings:
+        try:
+            todo = await _up(db, facts, wanted, anew=False)
+        except CommandError as error:
+            if error.sqlstate not in NOT_IN_PLACE:
+                raise
+            todo = await _up(db, facts, wanted, anew=True)
+        for warning in dict.fromkeys(db.warnings):
             warn(warning)
     return [migration.name for migration in todo]
+
+
+async def _up(db: Direct, facts: _Facts, wanted: list[Migration], *, anew: bool) -> list[Migration]:
+    """Apply in one transaction; code replaces the last release's in place, or is made `anew`."""
+    async with db.transaction():
+        await db.script(migrations.runner())
+        applied = await _applied(db)
+        _refuse_strangers(applied, wanted)
+        todo = _todo(applied, wanted, again=await _was_upgraded(db, facts))
+        if not todo:
+            return []
+        if _has_tables(applied):
+            await _take_tables(db)
+        if anew:
+            await _clear(db, "all")
+        for migration in todo:
+            await _apply(db, migration)
+        await _clear(db, "leftovers")
+        await db.rows("record_catalog")
+        if any(migration.is_versioned for migration in todo):
+            await _refuse_damage(db)
+        return todo
 
 
 async def down(admin_url: str, *, to: int = 0, force: bool = False) -> list[str]:
@@ -281,6 +298,11 @@ def _newer(strangers: list[str]) -> CommandError:
 async def _apply(db: Direct, migration: Migration) -> None:
     await _run(db, migration.name, migration.text)
     await db.rows("record_migration", name=migration.name, checksum=migration.checksum)
+
+
+async def _clear(db: Direct, what: str) -> None:
+    await db.rows("choose_what_to_clear", what=what)
+    await _run(db, "clear", migrations.clear())
 
 
 async def _undo(db: Direct, name: str) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "Migration",
     "MigrationError",
     "adapter_name",
+    "clear",
     "export_supabase",
     "in_order",
     "number_of",
@@ -41,8 +42,8 @@ _VERSIONED: Final = frozenset({1, 3})
 _MISSION: Final = 5
 _CATALOG: Final = 1_000
 _INCLUDE: Final = re.compile(r"^-- include (\S+)$", re.MULTILINE)
-_FIRST: Final = {"clear": 0, "host/roles": 1, "host/contract": 3}
-"""Around the adapter, which is 2."""
+_FIRST: Final = {"host/roles": 0, "host/contract": 2}
+"""Around the adapter, which is 1."""
 
 
 class MigrationError(Exception):
@@ -81,7 +82,6 @@ def plan(adapter: str) -> list[Migration]:
     named = [f for f in (SQL / "migrations").iterdir() if f.name.endswith(".sql")]
     return in_order(
         [
-            _load("clear", SQL / "clear.sql"),
             _load("host/roles", SQL / "host" / "roles.sql"),
             _load(adapter_name(adapter), _adapter_file(adapter)),
             _load("host/contract", SQL / "host" / "contract.sql"),
@@ -99,14 +99,14 @@ def in_order(migrations: Iterable[Migration]) -> list[Migration]:
 def _rank(name: str) -> tuple[float, str]:
     number = number_of(name)
     if number == 0:
-        return (_FIRST.get(name, 2) / 10, name)
+        return (_FIRST.get(name, 1) / 10, name)
     # A later table change comes before the code that may use it: right after the first tables.
     return (1.5 if _MISSION < number < _CATALOG else number, name)
 
 
 def number_of(name: str) -> int:
     """Return the number in a migration's name: 0 for the host's, the highest for the catalog."""
-    if name in _FIRST or name.startswith("host/"):
+    if name.startswith("host/"):
         return 0
     parts = re.fullmatch(r"\d{8}_(\d{3})_\w+", name)
     return int(parts[1]) if parts else _CATALOG
@@ -154,6 +154,11 @@ def runner() -> str:
     return (SQL / "runner.sql").read_text("utf-8")
 
 
+def clear() -> str:
+    """Return what takes the last release's code away; see its own words."""
+    return (SQL / "clear.sql").read_text("utf-8")
+
+
 def _load(name: str, file: Traversable) -> Migration:
     text = file.read_text("utf-8")
     return Migration(name, _INCLUDE.sub(lambda match: (SQL / match[1]).read_text("utf-8"), text))
@@ -174,7 +179,10 @@ def export_supabase(directory: Path, *, at: datetime | None = None) -> list[Path
     """
     directory.mkdir(parents=True, exist_ok=True)
     migrations = plan("supabase")
-    texts = {_exported_name("runner"): _wrapped(runner())}
+    texts = {
+        _exported_name("runner"): _wrapped(runner()),
+        _exported_name("clear"): _wrapped(clear()),
+    }
     texts |= {_exported_name(m.name): _wrapped(_recorded(m)) for m in migrations}
     kept = {_exported_name(m.name) for m in migrations if m.is_versioned}
     present = _present(directory)

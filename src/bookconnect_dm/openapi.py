@@ -22,8 +22,15 @@ __all__ = ["OPERATIONS", "Operation", "Query", "document"]
 Json = dict[str, Any]
 
 _UUID: Final[Json] = {"type": "string", "format": "uuid"}
-_TIME_PATTERN: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
+_LEAP_YEAR: Final = r"[1-9]\d(?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|[13579][26])00"
+_DAY: Final = (
+    rf"(?:[1-9]\d{{3}}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
+    rf"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))|(?:{_LEAP_YEAR})-02-29)"
+)
+"""A day that there is: a cursor that the document allows is one that the server takes."""
+_TIME_PATTERN: Final = rf"^{_DAY}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{{6}}Z$"
 _POSITION: Final[Json] = {"type": "string", "format": "date-time", "pattern": _TIME_PATTERN}
+_NO_NUL: Final = r"^[^\u0000]*$"
 _INBOX_CURSOR: Final[Json] = {
     "type": "string",
     "pattern": _TIME_PATTERN.replace("Z$", "Z_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
@@ -111,7 +118,11 @@ OPERATIONS: Final = (
         query=(
             _limit(50),
             Query(name="before", schema=_POSITION, meaning="Older than this."),
-            Query(name="after", schema=_POSITION, meaning="Newer than this."),
+            Query(
+                name="after",
+                schema=_POSITION,
+                meaning="Newer than this. Not together with `before`.",
+            ),
         ),
         answers={200: wire.MessagePage},
         errors=("INVALID_REQUEST", "CONVERSATION_NOT_FOUND"),
@@ -157,7 +168,9 @@ OPERATIONS: Final = (
         query=(
             _limit(20),
             Query(
-                name="query", schema={"type": "string", "default": ""}, meaning="Part of a name."
+                name="query",
+                schema={"type": "string", "pattern": _NO_NUL, "default": ""},
+                meaning="Part of a name.",
             ),
         ),
         answers={200: wire.MemberPage},
@@ -251,7 +264,7 @@ _VISIBLE: Final = "[^" + "".join(f"\\u{ord(c):04x}" for c in SPACE) + "]"
 
 def _refine(schemas: Json) -> None:
     """Says what a struct's types cannot: for validators, and for those who make test data."""
-    text: Json = {"type": "string"}
+    text: Json = {"type": "string", "pattern": _NO_NUL}
     schemas["StartRequest"]["oneOf"] = [
         {"required": [one], "properties": {one: text, other: {"type": "null"}}}
         for one, other in (("recipient", "recipient_id"), ("recipient_id", "recipient"))
@@ -259,13 +272,14 @@ def _refine(schemas: Json) -> None:
     schemas["SendRequest"]["properties"]["content"] |= {
         "minLength": 1,
         "maxLength": LENGTH,
-        "allOf": [{"pattern": _VISIBLE}, {"pattern": r"^[^\u0000]*$"}],
+        "allOf": [{"pattern": _VISIBLE}, {"pattern": _NO_NUL}],
     }
     read, both = schemas["ReadRequest"], {"up_to": text, "up_to_message": text}
     read["properties"]["up_to"] = {"anyOf": [_POSITION, {"type": "null"}], "default": None}
     read["not"] = {"required": list(both), "properties": both}
     sync = schemas["SyncRequest"]["properties"]
     sync["positions"] |= {"propertyNames": _UUID, "additionalProperties": _POSITION}
+    sync["epoch"] = {"anyOf": [text, {"type": "null"}], "default": None}
     sync["cursor"] = {"anyOf": [_UUID, {"type": "null"}], "default": None}
 
 

@@ -16,13 +16,13 @@ from typing import Any, Final
 import structlog
 from litestar import Litestar, Request, Response, get, route
 from litestar.config.cors import CORSConfig
-from litestar.exceptions import ClientException, HTTPException
+from litestar.exceptions import ClientException, HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
-from litestar.static_files import create_static_files_router
 from litestar.types import ExceptionHandlersMap, Method
 
-from bookconnect_dm import wire
+from bookconnect_dm import asyncapi, wire
+from bookconnect_dm.assets import read_assets
 from bookconnect_dm.calls import Answer, Calls, Demo, Ready
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
@@ -51,13 +51,12 @@ def http_app(door: Door, *, ready: Ready, demo: Demo | None) -> Litestar:
             _fixed(
                 "/openapi.json", wire.encode(document(demo=demo is not None)), "application/json"
             ),
+            _fixed("/asyncapi.json", wire.encode(asyncapi.document()), "application/json"),
             _file("/docs", "docs_page/index.html"),
             _file("/docs/page.css", "docs_page/page.css", "text/css"),
             _file("/docs/page.js", "docs_page/page.js", "text/javascript"),
             *([_file("/", "ui/demo.html")] if demo else []),
-            create_static_files_router(
-                "/ui", [str(_FILES / "ui")], include_in_schema=False, name="ui"
-            ),
+            _page_files(),
         ],
         cors_config=CORSConfig(
             allow_origins=list(settings.origins),
@@ -86,6 +85,34 @@ def _routes(door: Door, ready: Ready, demo: Demo | None) -> list[HTTPRouteHandle
 
 def _file(path: str, name: str, media_type: str = "text/html") -> HTTPRouteHandler:
     return _fixed(path, (_FILES / name).read_bytes(), media_type)
+
+
+def _page_files() -> HTTPRouteHandler:
+    """The components: a browser asks each time whether a file is new, and mostly hears 304."""
+    assets = read_assets(_FILES / "ui")
+
+    async def file(request: AnyRequest, name: str) -> ASGIResponse:
+        asset = assets.get(name.lstrip("/"))
+        if asset is None:
+            raise NotFoundException
+        zipped = "gzip" in request.headers.get("accept-encoding", "")
+        headers = [
+            ("etag", asset.etag),
+            ("vary", "accept-encoding"),
+            ("cache-control", "no-cache"),
+            _NO_SNIFF,
+        ]
+        if request.headers.get("if-none-match", "").removeprefix("W/") == asset.etag:
+            return ASGIResponse(status_code=304, headers=headers)
+        if zipped:
+            headers.append(("content-encoding", "gzip"))
+        body = asset.gzipped if zipped else asset.plain
+        return ASGIResponse(body=body, media_type=asset.media_type, headers=headers)
+
+    made = route(
+        "/ui/{name:path}", http_method=["GET", "HEAD"], status_code=200, include_in_schema=False
+    )
+    return made(file)
 
 
 def _fixed(path: str, body: bytes, media_type: str) -> HTTPRouteHandler:

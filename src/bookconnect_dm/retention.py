@@ -28,6 +28,7 @@ LOCK_WAIT_S: Final = 10.0
 BUDGET_S: Final = 3000.0
 """A scheduled pass stops after this and goes on with the next one; the day belongs to members."""
 TRIES: Final = 6
+SMALL_BATCH: Final = 200
 ANSWER_S: Final = 90.0
 """Longer than the database's own limit on a batch: who is silent then is gone."""
 # Another session held a row, or had just changed it; a hold was placed at the same moment.
@@ -41,6 +42,8 @@ class Pace:
     """How hard the worker works. Measured by bench/sweep.py."""
 
     batch_rows: int = 2000
+    batch_s: float = 0.1
+    """A batch that takes longer is followed by a smaller one: its locks last as long as it does."""
     recalculated_rows: int = 500
     """Smaller: a batch of these locks the conversations that it touches."""
     pause_share: float = 0.25
@@ -218,19 +221,23 @@ class _Work:
     ) -> int:
         done = 0
         reached = "-infinity"
+        size = self._pace.batch_rows
         while not self._time_is_up():
+            began = time.monotonic()
             rows = await self._batch(
-                step,
-                f"{step}_batch",
-                from_expiry=reached,
-                batch_size=self._pace.batch_rows,
-                **params,
+                step, f"{step}_batch", from_expiry=reached, batch_size=size, **params
             )
+            size = self._next_size(size, time.monotonic() - began)
             if not rows or rows[0][1] is None or rows[0] == (0, reached):
                 return done
             done += int(rows[0][0])
             reached = str(rows[0][1])
         return 0
+
+    def _next_size(self, size: int, took_s: float) -> int:
+        if took_s > self._pace.batch_s:
+            return max(size // 2, min(SMALL_BATCH, self._pace.batch_rows))
+        return min(size + SMALL_BATCH, self._pace.batch_rows)
 
     async def _batch(self, step: Step, statement: str, **params: object) -> list[tuple[Any, ...]]:
         """One batch, tried again while what hinders it passes by; no rows when it stays."""

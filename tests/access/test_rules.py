@@ -48,7 +48,9 @@ def test_the_reads_for_a_live_database_find_nothing_there(scene: Scene) -> None:
             connection.execute("set transaction read only")
             connection.execute(f"set local role {role}")
             for attempt in RULES.reads:
-                values = {name: [] if name == "mine" else uuid4() for name in attempt.parameters}
+                values: dict[str, object] = {
+                    name: [] if name == "mine" else uuid4() for name in attempt.parameters
+                }
                 try:
                     with connection.transaction():
                         assert connection.execute(attempt.sql, values).fetchall() == []

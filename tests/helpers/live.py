@@ -44,15 +44,15 @@ class Live:
                 self._passed_over.append(frame)
 
     async def hear(self, *kinds: str, timeout_s: float = WAIT_S) -> Frame:
-        """The next frame, or the next of these kinds."""
+        """The next frame, or the next of these kinds. `presence` comes at any time: name it."""
         for frame in self._passed_over:
-            if not kinds or frame["type"] in kinds:
+            if _is_of(frame, kinds):
                 self._passed_over.remove(frame)
                 return frame
         async with asyncio.timeout(timeout_s):
             while True:
                 frame = await self._next()
-                if not kinds or frame["type"] in kinds:
+                if _is_of(frame, kinds):
                     return frame
 
     async def _next(self) -> Frame:
@@ -81,6 +81,10 @@ class Live:
                     self.heard.append(json.loads(await self.connection.recv()))
             except ConnectionClosed as closed:
                 return closed.rcvd.code if closed.rcvd else None
+
+
+def _is_of(frame: Frame, kinds: tuple[str, ...]) -> bool:
+    return frame["type"] in kinds if kinds else frame["type"] != "presence"
 
 
 @contextlib.asynccontextmanager

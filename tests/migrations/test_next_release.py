@@ -27,6 +27,23 @@ end;
 revoke all on function messaging.pinned_in(uuid) from public;
 """
 
+SHAPES = """
+create or replace view messaging.counts as
+select c.id, 1::bigint as n from public.conversations as c;
+create or replace function messaging.count_of(conversation_id uuid) returns bigint
+language sql stable
+begin atomic
+    select count(*)::bigint from messaging.visible_messages as m
+    where m.conversation_id = count_of.conversation_id;
+end;
+create or replace function messaging.count_twice(conversation_id uuid) returns bigint
+language sql stable
+begin atomic
+    select 2 * messaging.count_of(conversation_id)::bigint;
+end;
+revoke all on function messaging.count_of(uuid), messaging.count_twice(uuid) from public;
+"""
+
 
 @pytest.fixture
 def release_6(next_release: Path) -> Path:
@@ -56,6 +73,51 @@ def test_a_fresh_installation_equals_an_upgraded_one(
     assert findings(world.db) == []
     kept = world.db.run("select id, pinned from public.direct_messages")
     assert kept == [{"id": message, "pinned": False}]
+
+
+def test_code_that_changes_its_shape_or_goes_is_replaced(
+    world: World, another_pg: Database, next_release: Path
+) -> None:
+    """`create or replace` refuses another result type, and never removes anything."""
+    message = world.send(world.ada, world.converse(world.ada, world.ben), "kept")
+    code = next_release / "functions" / "server.sql"
+    text = code.read_text("utf-8")
+    code.write_text(text + SHAPES)
+    up(world.db)
+    code.write_text(text + SHAPES.replace("bigint", "int"))
+    up(world.db)
+    code.write_text(text)
+    up(world.db)
+    up(another_pg)
+    assert catalog_of(world.db) == catalog_of(another_pg)
+    assert findings(world.db) == []
+    assert world.db.run("select id from public.direct_messages") == [{"id": message}]
+
+
+def test_what_the_host_built_on_ours_survives_the_next_release(
+    world: World, next_release: Path
+) -> None:
+    world.db.run(
+        "create view public.my_tier as select public.get_me() ->> 'tier' as tier;"
+        "grant select on public.my_tier to authenticated;"
+        "create policy staff_notes on public.stores for select"
+        " using (messaging.can_start_in(id));"
+        "create function public.shouted(content text) returns text language sql immutable"
+        " begin atomic select upper(messaging.trimmed(content)); end"
+    )
+    code = next_release / "functions" / "support.sql"
+    code.write_text(
+        code.read_text("utf-8").replace("'A message needs at", "'Every message needs at")
+    )
+    up(world.db)
+    with world.db.as_user(world.ada) as connection:
+        assert connection.execute("select tier from public.my_tier").fetchall() == [
+            {"tier": "privileged_plus"}
+        ]
+    assert world.db.run("select public.shouted(' ho ') as it") == [{"it": "HO"}]
+    with pytest.raises(Exception, match="Every message needs at"):
+        world.send(world.ada, world.converse(world.ada, world.ben), " ")
+    assert findings(world.db) == []
 
 
 def test_the_older_package_refuses_until_the_newer_one_has_rolled_back(

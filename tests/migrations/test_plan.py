@@ -26,7 +26,6 @@ AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_the_order_is_roles_host_the_missions_five_files_catalog(adapter: str) -> None:
     assert [re.sub(r"^\d{8}_", "", m.name) for m in plan(adapter)] == [
-        "clear",
         "host/roles",
         f"host/{adapter}",
         "host/contract",
@@ -57,9 +56,9 @@ def test_only_tables_and_indexes_are_versioned() -> None:
 def test_a_later_table_change_comes_before_the_code_that_uses_it() -> None:
     names = ["20270301_006_reactions", *(m.name for m in plan("standalone"))]
     ordered = [m.name for m in in_order(Migration(name, "") for name in names)]
-    assert ordered[5] == "20270301_006_reactions"
-    assert ordered[4].endswith("001_direct_messaging_schema")
-    assert ordered[6].endswith("002_direct_messaging_rls")
+    assert ordered[4] == "20270301_006_reactions"
+    assert ordered[3].endswith("001_direct_messaging_schema")
+    assert ordered[5].endswith("002_direct_messaging_rls")
 
 
 def test_rolling_a_later_table_change_back_takes_the_code_with_it() -> None:

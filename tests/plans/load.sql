@@ -72,14 +72,29 @@ from pair as p
 inner join public.conversations as c on pg_temp.make_id('conversation', p.c) = c.id
 cross join lateral (values (p.one), (p.other)) as m (member);
 
--- One in 50 was deleted by its sender; what is older than 30 days from a free member was swept.
+-- One in 50 was deleted by its sender; what is older than 30 days from a free member was swept. Rows lie in the table
+-- in the order of sending, as they would, with ids in that order (UUIDv7); the indexes are made afterwards.
+create temporary table index_definition as
+select i.indexrelid::regclass::text as name, pg_get_indexdef(i.indexrelid) as definition
+from pg_index as i
+where i.indrelid = 'public.direct_messages'::regclass and not i.indisprimary;
+
+do $$
+declare v_name text;
+begin
+    for v_name in select d.name from index_definition as d loop
+        execute 'drop index ' || v_name;
+    end loop;
+end;
+$$;
+
 insert into public.direct_messages (
     id, conversation_id, sender_id, content, sent_at, is_deleted, deleted_at, retention_expires_at
 )
 select
-    pg_temp.make_id('message', row_number() over ()), pg_temp.make_id('conversation', t.c),
-    pg_temp.make_id('user', s.sender), 'Have you read chapter ' || t.n || '? ' || repeat('It turns. ', t.n % 12),
-    t.sent_at,
+    ('0199' || lpad(to_hex(row_number() over (order by t.sent_at)), 8, '0') || '70008000000000000000')::uuid,
+    pg_temp.make_id('conversation', t.c), pg_temp.make_id('user', s.sender),
+    'Have you read chapter ' || t.n || '? ' || repeat('It turns. ', t.n % 12), t.sent_at,
     t.n % 50 = 0 or e.expires_at < now(),
     case when t.n % 50 = 0 then t.sent_at + interval '5 minutes' when e.expires_at < now() then e.expires_at end,
     e.expires_at
@@ -89,7 +104,16 @@ cross join lateral (select case when t.n % 2 = 0 then p.one else p.other end as 
 cross join lateral (
     select t.sent_at + (array[interval '720 hours', interval '4320 hours', interval '8760 hours'])[1 + s.sender % 3] as expires_at
 ) as e
-on conflict do nothing;
+order by t.sent_at;
+
+do $$
+declare v_definition text;
+begin
+    for v_definition in select d.definition from index_definition as d loop
+        execute v_definition;
+    end loop;
+end;
+$$;
 
 update public.conversations as c
 set position = greatest(c.position, d.newest)

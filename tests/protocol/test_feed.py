@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -437,15 +438,21 @@ async def test_whoever_was_here_before_the_stream_is_told_to_sync(here: World) -
 
 
 class Wire:
-    """A wire to PostgreSQL that can be cut so that neither end notices."""
+    """A wire to PostgreSQL that can be cut so that neither end notices, or so that both do."""
 
     def __init__(self, port: int) -> None:
-        self.port = port
+        self.far_port = port
+        self.port = 0
         self.pumps: list[asyncio.Task[None]] = []
         self.writers: list[asyncio.StreamWriter] = []
+        self.server: asyncio.Server | None = None
+
+    async def connect(self) -> None:
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", self.port)
+        self.port = self.server.sockets[0].getsockname()[1]
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.far_port)
         self.writers += [writer, far_writer]
         for source, target in ((reader, far_writer), (far_reader, writer)):
             self.pumps.append(asyncio.create_task(self.pump(source, target)))
@@ -455,6 +462,14 @@ class Wire:
             while data := await source.read(65536):
                 target.write(data)
         target.close()
+
+    def tear(self) -> None:
+        """Both ends notice at once, and new connections are refused."""
+        assert self.server is not None
+        self.server.close()
+        for writer in self.writers:
+            writer.transport.abort()
+        self.writers.clear()
 
     def cut(self) -> None:
         """What is connected now stays so and hears nothing more; new connections work."""
@@ -466,14 +481,12 @@ class Wire:
 async def wire_to(db: Database) -> AsyncIterator[tuple[Wire, str]]:
     port = db.cluster.embedded.port
     wire = Wire(port)
-    async with await asyncio.start_server(wire.accept, "127.0.0.1", 0) as server:
-        own_port = server.sockets[0].getsockname()[1]
-        try:
-            yield wire, db.feed_url.replace(f":{port}/", f":{own_port}/")
-        finally:
-            for writer in wire.writers:
-                writer.transport.abort()
-            await asyncio.wait(wire.pumps)
+    await wire.connect()
+    try:
+        yield wire, db.feed_url.replace(f":{port}/", f":{wire.port}/")
+    finally:
+        wire.tear()
+        await asyncio.wait(wire.pumps)
 
 
 async def test_a_stream_that_falls_silent_is_left_and_taken_up_again(
@@ -493,6 +506,21 @@ async def test_a_stream_that_falls_silent_is_left_and_taken_up_again(
         await until(lambda: heard.feed.healthy, 10)
         await until(lambda: heard.contents == ["meanwhile"])
         assert heard.gaps == 0
+
+
+async def test_a_connection_that_breaks_leaves_no_descriptor_with_the_loop(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left behind, it made uvloop refuse every later connection that got the same number."""
+    monkeypatch.setattr(feed_module, "PAUSE_S", (2.0, 2.0))
+    loop: Any = asyncio.get_running_loop()
+    async with wire_to(here.db) as (wire, url), listening(here.db, url=url) as heard:
+        wire.tear()
+        await until(lambda: not heard.feed.healthy)
+        for descriptor in list(loop._selector.get_map()):
+            os.fstat(descriptor)  # raises for one that is closed
+        await wire.connect()
+        await until(lambda: heard.feed.healthy)
 
 
 async def test_what_is_older_than_ten_minutes_when_it_comes_is_a_gap(

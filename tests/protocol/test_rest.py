@@ -291,6 +291,11 @@ def test_the_components_are_served(client: Client, server: RunningServer) -> Non
     answer = client(server).get("/ui/index.js")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.headers["content-encoding"] == "gzip"
+    again = {"if-none-match": answer.headers["etag"]}
+    assert client(server).get("/ui/index.js", headers=again).status_code == 304
+    plain = client(server).get("/ui/index.js", headers={"accept-encoding": "identity"})
+    assert plain.text == answer.text
 
 
 def test_the_demo_is_not_there_under_serve(client: Client, server: RunningServer) -> None:

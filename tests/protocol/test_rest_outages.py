@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
@@ -153,6 +154,23 @@ def test_backends_that_are_killed_cost_nobody_an_error(
             " where usename = 'bookconnect_dm_server' and datname = current_database()"
         )
     assert ada.get("/v1/me").status_code == 200
+
+
+def test_a_member_who_locks_his_conversation_takes_nothing_from_others(
+    own: World, client: Client
+) -> None:
+    """A direct session of his holds it while his own calls want it: he waits, nobody else does."""
+    conversation = own.converse(own.ada, own.ben)
+    message = own.send(own.ada, conversation, "held")
+    with running_server(own.db) as server, own.db.as_user(own.ada) as holder:
+        holder.execute("select * from send_message(%s, 'and not yet committed')", (conversation,))
+        mine, others = client(server, own.ada), client(server, own.edgar)
+        with ThreadPoolExecutor(40) as pool:
+            wanted = [pool.submit(mine.delete, f"/v1/messages/{message}") for _ in range(40)]
+            answers = [others.get("/v1/me").status_code for _ in range(20)]
+            refused = {w.result().status_code for w in wanted}
+    assert answers == [200] * 20
+    assert refused == {503}
 
 
 async def test_sigterm_sends_1012_and_ends_quietly(own: World, client: Client) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from tests.helpers.live import live, raw
@@ -264,3 +266,26 @@ def subscribers(server: RunningServer) -> int:
     text = httpx.get(server.url + "/metrics", verify=False).text
     (line,) = [x for x in text.splitlines() if x.startswith("bookconnect_dm_subscribers ")]
     return int(float(line.split()[1]))
+
+
+async def test_members_who_come_and_go_quickly_cost_no_connections(
+    server: RunningServer, shared: World, conversation: str
+) -> None:
+    def connects() -> int:
+        text = httpx.get(f"{server.url}/metrics").text
+        found = re.search(
+            r'^bookconnect_dm_\w*connects_total\{\w+="ok"\} (\d+)', text, re.MULTILINE
+        )
+        assert found
+        return int(found[1])
+
+    async def come_and_go() -> None:
+        async with live(server.socket_url, token_for(shared.ada)) as ada:
+            for _ in range(10):
+                await ada.say("read", ref=1, conversation_id=conversation)
+
+    await asyncio.gather(*(come_and_go() for _ in range(10)))
+    before = connects()
+    for _ in range(5):
+        await asyncio.gather(*(come_and_go() for _ in range(10)))
+    assert connects() - before <= 10  # the pool's size

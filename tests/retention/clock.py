@@ -50,17 +50,20 @@ class Clock:
             self._owner.execute("set local session_replication_role = replica")
             for stride in (-_AWAY, _AWAY - delta):
                 for table in self._columns:
-                    self._owner.execute(_shift(table), {"delta": stride})
+                    self._owner.execute(_shift(table), {"delta": _exactly(stride)})
         self.passed += delta
 
 
 def _shift(table: dict[str, Any]) -> sql.Composed:
     moves = [
-        sql.SQL(
-            "{0} = {0} + make_interval(secs => extract(epoch from %(delta)s::interval))"
-        ).format(sql.Identifier(column))
+        sql.SQL("{0} = {0} + %(delta)s::interval").format(sql.Identifier(column))
         for column in table["columns"]
     ]
     return sql.SQL("update {} set {}").format(
         sql.Identifier(table["schema"], table["table"]), sql.SQL(", ").join(moves)
     )
+
+
+def _exactly(delta: timedelta) -> str:
+    """In microseconds alone: no rounding, and no days that are longer or shorter in some zone."""
+    return f"{delta // timedelta(microseconds=1)} microseconds"

@@ -39,6 +39,8 @@ HOUR = timedelta(hours=1)
 WORKER_IS_BACK_WITHIN = 23 * HOUR
 
 _PASSES = [HOUR, 12 * HOUR, *(n * DAY for n in (1, 7, 29, 30, 31, 60, 150, 180, 335, 365))]
+# Either side of a message's end, and of the recovery window after it.
+_NEAR_AN_END = [-HOUR, HOUR, 7 * DAY - HOUR, 7 * DAY + HOUR]
 _any = st.integers(0, 10**6)
 
 
@@ -82,6 +84,7 @@ class Histories(RuleBasedStateMachine):
         self.held: set[UUID] = set()
         self.clients: dict[tuple[UUID, UUID], Client] = {}
         self.unsettled = timedelta()
+        self.histories: dict[UUID, list[Change]] | None = None
 
     def teardown(self) -> None:
         """Leave no rows to the next run; what is under hold too."""
@@ -104,18 +107,19 @@ class Histories(RuleBasedStateMachine):
 
     def history(self, member: UUID) -> list[Change]:
         """The recorded history; that the right tiers are recorded is checked in `record`."""
-        rows = self.stage.run(
-            "select nullif(changed_at, '-infinity') as at, tier from messaging.tier_changes"
-            " where user_id = %s order by changed_at",
-            member,
-        )
-        return [
-            Change(ALWAYS if row["at"] is None else self.simulated(row["at"]), row["tier"])
-            for row in rows
-        ]
+        if self.histories is None:
+            self.histories = {}
+            for row in self.stage.run(
+                "select user_id, nullif(changed_at, '-infinity') as at, tier"
+                " from messaging.tier_changes order by changed_at"
+            ):
+                at = ALWAYS if row["at"] is None else self.simulated(row["at"])
+                self.histories.setdefault(row["user_id"], []).append(Change(at, row["tier"]))
+        return self.histories[member]
 
     def record(self, member: UUID, tier: str, *, previous: str, since: datetime) -> None:
         """The host's tier has come to our notice: at once, once, and only when it is new."""
+        self.histories = None
         known = self.noted.setdefault(member, [previous])
         if known[-1] != tier:
             known.append(tier)
@@ -249,6 +253,14 @@ class Histories(RuleBasedStateMachine):
             self.unsettled = timedelta()
         self.clock.pass_(by=by)
 
+    @precondition(lambda self: self.messages)
+    @rule(which=_any, off=st.sampled_from(_NEAR_AN_END))
+    def time_passes_to_an_end(self, which: int, off: timedelta) -> None:
+        message = self.messages[which % len(self.messages)]
+        by = self.true_expiry(message) + off - self.now()
+        if by > timedelta():
+            self.time_passes(by)
+
     # -- what the worker does ------------------------------------------------------------------
 
     @rule(batch_size=st.integers(1, 3))
@@ -291,6 +303,7 @@ class Histories(RuleBasedStateMachine):
         while self.stage.value("select public.soft_delete_expired_messages()"):
             pass
         now = self.now()
+        self.histories = None
         self.check_rows(recovery_days=None)
         for member in self.noted:
             self.noted[member] = [change.tier for change in self.history(member)]
@@ -390,6 +403,18 @@ class Histories(RuleBasedStateMachine):
         return {message["id"]: self.copy(message, "retention_expires_at") for message in page}
 
     @invariant()
+    def what_is_stored_is_by_the_rule(self) -> None:
+        """Unless a recalculation is still to come, or the sender's deletion has fixed it."""
+        known = {m.id: m for m in self.messages}
+        rows = self.stage.run(
+            "select m.* from public.direct_messages as m where not m.is_deleted and not exists ("
+            " select from messaging.recalculations as r where r.user_id = m.sender_id)"
+        )
+        for row in rows:
+            stored = self.simulated(row["retention_expires_at"])
+            assert stored == self.true_expiry(known[row["id"]])
+
+    @invariant()
     def everybody_sees_what_he_may_and_nothing_else(self) -> None:
         if not self.messages:
             return
@@ -425,8 +450,8 @@ def test_any_history_keeps_the_promises(pg: Database) -> None:
         run_state_machine_as_test(
             Histories,
             settings=settings(
-                max_examples=150 if PROOF else 15,
-                stateful_step_count=40 if PROOF else 20,
+                max_examples=150 if PROOF else 25,
+                stateful_step_count=40 if PROOF else 25,
                 deadline=None,
                 derandomize=not PROOF,
                 suppress_health_check=list(HealthCheck),

@@ -70,6 +70,17 @@ def test_the_last_one_to_go_takes_the_conversation_along(stage: Stage) -> None:
     assert [m["content"] for m in look(stage.owner, third).page(elsewhere)] == ["another word"]
 
 
+def test_one_who_never_wrote_is_missed_too(stage: Stage) -> None:
+    silent, left, conversation = stage.pair("privileged")
+    stage.send(left, conversation, "hello?")
+    before = look(stage.owner, left).data["sync"]["changes"][0]["position"]
+    stage.run("delete from auth.users where id = %s", silent)
+    changes = stage.run_as(
+        left, "select public.get_conversation_changes(%s, %s) as it", conversation, before
+    )
+    assert not changes[0]["it"]["complete"], "there is nobody to write to any more"
+
+
 def test_one_statement_erases_both(stage: Stage) -> None:
     one, other, conversation = stage.pair("privileged")
     stage.send(one, conversation)

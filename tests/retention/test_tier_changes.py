@@ -136,9 +136,33 @@ def test_a_transaction_from_before_the_change_gets_the_right_expiry_in_the_end(
     assert stage.soft_delete() == 0
 
 
-def test_a_snapshot_from_before_the_change_has_to_try_again(stage: Stage) -> None:
+def test_a_transaction_younger_than_the_one_that_changes_the_tier_is_waited_for_too(
+    stage: Stage,
+) -> None:
+    """The newest number that has ended says nothing of those that came after it."""
     sender, _, conversation = stage.pair("free")
     stage.send(sender, conversation)
+    with stage.another() as host, stage.another() as slow, slow.owner.transaction():
+        with host.owner.transaction():
+            host.run("select pg_current_xact_id()")
+            act_as(slow.owner, sender)
+            slow.owner.execute("select public.send_message(%s, 'late')", (conversation,))
+            host.set_tier(sender, "privileged")
+        stage.recalculate()
+        assert stage.pending() == 1
+    stage.recalculate()
+    assert stage.pending() == 0
+    _assert_all_is_by_the_rule(stage, sender)
+
+
+@pytest.mark.parametrize("has_history", [True, False])
+def test_a_snapshot_from_before_the_change_has_to_try_again(
+    stage: Stage, has_history: bool
+) -> None:
+    """Into a conversation that nothing else has touched, so that nothing else stops it."""
+    sender, _, conversation = stage.pair("free")
+    if has_history:
+        stage.send(sender, stage.converse(sender, stage.member("free")))
     with stage.another() as old:
         old.owner.execute("begin isolation level repeatable read")
         act_as(old.owner, sender)

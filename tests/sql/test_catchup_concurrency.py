@@ -130,9 +130,10 @@ def wait_until(condition: Callable[[], object], *, timeout_s: float = 30) -> Non
 
 def test_a_long_transaction_holds_the_clock_and_is_not_passed(world: World) -> None:
     talk, other = world.converse(world.ada, world.ben), world.converse(world.ada, world.cleo)
+    world.send(world.ada, other, "her first: it also begins her tier history")
     client = SqlClient(world, world.ben)
     client.catch_up()
-    with world.db.connect() as slow, ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1) as thread, world.db.connect() as slow:
         act_as(slow, world.ada)
         slow.execute(SEND, (talk, "begun first"))
         behind = thread.submit(world.send, world.ben, talk, "begun second")

@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import BrowserContext, Locator, Page, Request, Route, WebSocketRoute
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Route,
+    WebSocketRoute,
+)
 
 import bookconnect_dm
 
@@ -74,7 +82,9 @@ class Member:
 class PaperShop:
     """One server: its members, its conversations, and everybody who listens."""
 
-    def __init__(self, origin: str = "https://books.test", *, tier: str = "privileged_plus") -> None:
+    def __init__(
+        self, origin: str = "https://books.test", *, tier: str = "privileged_plus"
+    ) -> None:
         self.origin = origin
         self.tier = tier
         self.grace_ends_at: str | None = None
@@ -156,7 +166,7 @@ class PaperShop:
         for pattern, refusal in self.refuses.items():
             if re.search(pattern, self.calls[-1]):
                 return refusal
-        body = request.post_data_json if request.post_data else {}
+        body: dict[str, Any] = json.loads(request.post_data or "{}")
         for method, pattern, handle in self._table():
             if method == request.method and (found := re.fullmatch(pattern, parts.path)):
                 return handle(*found.groups(), {**query, **body})
@@ -169,9 +179,13 @@ class PaperShop:
         yield "GET", "/v1/conversations/([^/]+)", self._row
         yield "GET", "/v1/conversations/([^/]+)/messages", self._page
         yield "POST", "/v1/conversations/([^/]+)/messages", self._sent
-        yield "POST", "/v1/conversations/([^/]+)/read", lambda _, body: (200, {"last_read_at": None})
+        yield (
+            "POST",
+            "/v1/conversations/([^/]+)/read",
+            lambda *_: (200, {"last_read_at": None}),
+        )
         yield "POST", "/v1/sync", self._sync
-        yield "DELETE", "/v1/messages/([^/]+)", lambda gone, _: (204, self._delete(gone))
+        yield "DELETE", "/v1/messages/([^/]+)", lambda gone, _: self._delete(gone)
         yield "GET", "/v1/members", self._found
 
     def _me(self) -> dict[str, Any]:
@@ -215,7 +229,7 @@ class PaperShop:
         known = [m for m in self.messages[talk] if m["id"] == message_id]
         return known[0] if known else self.say(talk, self.ada, content, message_id=message_id)
 
-    def _delete(self, message_id: str) -> None:
+    def _delete(self, message_id: str) -> tuple[int, Any]:
         self.removed.append(message_id)
         for talk, held in self.messages.items():
             if any(m["id"] == message_id for m in held):
@@ -223,6 +237,7 @@ class PaperShop:
                 self.rows[talk]["last_message"] = None
                 frame = {"type": "message_deleted", "id": message_id, "conversation_id": talk}
                 self.tell({**frame, "deleted_at": wire(now())})
+        return 204, None
 
     def _sync(self, body: dict[str, Any]) -> tuple[int, Any]:
         changes = []
@@ -296,8 +311,12 @@ class PaperWindow:
         """Another tab of the same member."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
-        page.on("console", lambda m: m.type in {"error", "warning"} and self.errors.append(m.text))
+        page.on("console", self._printed)
         return page
+
+    def _printed(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.errors.append(message.text)
 
     @property
     def complaints(self) -> list[str]:
@@ -314,9 +333,13 @@ class PaperWindow:
             self._call(shop, route)
         elif parts.path in self.files:
             kind = mimetypes.guess_type(parts.path)[0] or "text/html"
-            route.fulfill(body=self.files[parts.path], headers={**self.headers, "content-type": kind})
+            route.fulfill(
+                body=self.files[parts.path], headers={**self.headers, "content-type": kind}
+            )
         elif parts.path.startswith("/ui/"):
-            route.fulfill(path=UI / parts.path.removeprefix("/ui/"), headers=_CORS | _type(parts.path))
+            route.fulfill(
+                path=UI / parts.path.removeprefix("/ui/"), headers=_CORS | _type(parts.path)
+            )
         elif parts.path == "/favicon.ico":
             route.fulfill(status=204)
         else:

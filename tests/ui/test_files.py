@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
@@ -18,7 +17,6 @@ from bookconnect_dm.content import SPACE
 UI = Path(bookconnect_dm.__file__).parent / "ui"
 VENDOR = UI / "vendor"
 PURE = Path(__file__).parent / "pure"
-LIMIT_BYTES = 60 * 1024
 
 
 def _node(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,13 +59,6 @@ def test_trimming_list_is_the_server_s() -> None:
     ranges = json.loads(_node("-e", f"import({module}).then({show})").stdout)
     characters = {chr(at) for first, last in ranges for at in range(first, last + 1)}
     assert characters == set(SPACE)
-
-
-def test_everything_together_is_small() -> None:
-    """All that a page loads, Lit included, compressed."""
-    files = [path for path in sorted(UI.rglob("*.js")) if path.name != "demo.js"]
-    together = b"".join(path.read_bytes() for path in files)
-    assert len(gzip.compress(together)) <= LIMIT_BYTES
 
 
 def test_every_module_says_what_it_is_for() -> None:

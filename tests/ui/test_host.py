@@ -40,8 +40,9 @@ def test_a_page_in_arabic_is_arabic_and_mirrored(
     assert theirs is not None
     assert mine["x"] < theirs["x"], "mine stand on the left in a language that begins on the right"
     assert not LATIN.search(ada.thread.inner_text())
-    arrow = ada.page.locator("bookconnect-thread .back svg")
-    assert arrow.evaluate("it => getComputedStyle(it).transform") == "matrix(-1, 0, 0, 1, 0, 0)"
+    if viewport == PHONE:
+        arrow = ada.page.locator("bookconnect-thread .back svg")
+        assert arrow.evaluate("it => new DOMMatrix(getComputedStyle(it).transform).a") == -1
     assert ada.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     ada.page.evaluate("document.documentElement.lang = 'en'")
     expect(ada.composer).to_have_attribute("placeholder", "Write a message")
@@ -55,7 +56,7 @@ def test_times_are_those_of_the_member_s_place_and_language(paper: OpenPaper) ->
     ada = paper(shop, timezone_id="Europe/London", locale="de-DE")
     ada.enter(talk, attributes='time-zone="Asia/Tokyo"', lang="de")
     expect(ada.page.locator("bookconnect-thread .day")).to_contain_text("11. Januar")
-    expect(ada.page.locator("bookconnect-thread time")).to_have_text("08:30")
+    expect(ada.page.locator("bookconnect-thread time")).to_have_text(re.compile("^0?8:30$"))
 
 
 def test_several_servers_are_one_inbox(paper: OpenPaper) -> None:
@@ -116,7 +117,6 @@ def test_one_server_that_is_away_hides_nothing_of_the_others(paper: OpenPaper) -
     ada.say("Works")
     expect(ada.page.locator("[data-state=sent]")).to_be_visible()
     two.reachable = True
-    ada.page.get_by_role("button", name="Try again").first.click()
     expect(ada.row("Edgar")).to_be_visible()
 
 
@@ -129,11 +129,16 @@ PRETEND = """
       sessionStorage.permission = Notification.permission = 'granted';
       return 'granted';
     }
-    constructor(title, given) { Object.assign(this, { title, ...given, open: true }); notes.push(this); }
+    constructor(title, given) {
+      Object.assign(this, { title, ...given, open: true });
+      notes.push(this);
+    }
     close() { this.open = false; }
   };
   Object.defineProperty(document, 'hidden', { get: () => globalThis.away === true });
-  Object.defineProperty(document, 'visibilityState', { get: () => (globalThis.away ? 'hidden' : 'visible') });
+  Object.defineProperty(document, 'visibilityState', {
+    get: () => (globalThis.away ? 'hidden' : 'visible'),
+  });
   globalThis.leave = (away) => {
     globalThis.away = away; document.dispatchEvent(new Event('visibilitychange'));
   };
@@ -220,7 +225,7 @@ def test_a_message_button_opens_a_conversation_from_anywhere(paper: OpenPaper) -
     expect(ada.page.locator("bookconnect-thread h1")).to_have_text("Ben Okafor")
     ada.page.get_by_role("button", name="مراسلة").press("Enter")
     expect(ada.page.locator("bookconnect-thread h1")).to_have_text("Dora Weiss")
-    ada.page.get_by_text("Write", exact=True).click()
+    ada.page.get_by_role("button", name="Write", exact=True).click()
     expect(ada.page.locator(".toast")).to_contain_text("nobody")
     expect(ada.page.get_by_role("button", name="Nothing")).to_be_disabled()
     height = ada.page.locator("bookconnect-message-button button").first.bounding_box()

@@ -63,7 +63,7 @@ def _load_all(ada: PaperWindow, talk: str) -> None:
 
 
 def test_ten_thousand_messages_scroll_smoothly(paper: OpenPaper) -> None:
-    """All of them on one page; a new one, a hover and a scroll cost what they cost in a short one."""
+    """All on one page; a new one, a hover and a scroll cost what they cost in a short one."""
     shop = PaperShop()
     shop.page_size = 500
     talk = _long_talk(shop)
@@ -154,7 +154,11 @@ def test_what_is_read_stays_in_place_whatever_happens_around_it(paper: OpenPaper
     expect(ada.page.locator("bookconnect-thread .pill")).to_contain_text("1 new message")
     assert abs(top() - before) <= 1
     newest = shop.messages[talk][-2]
-    deleted = {"id": newest["id"], "conversation_id": talk, "deleted_at": shop.messages[talk][-1]["sent_at"]}
+    deleted = {
+        "id": newest["id"],
+        "conversation_id": talk,
+        "deleted_at": shop.messages[talk][-1]["sent_at"],
+    }
     shop.tell({"type": "message_deleted", **deleted, "deleted_at": shop.later()})
     expect(ada.page.get_by_text("Line 00399")).to_have_count(0)
     assert abs(top() - before) <= 1

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 
@@ -46,6 +48,43 @@ def test_each_example_is_one(struct: type) -> None:
     decoded: object = msgspec.convert(example, struct)
     encoded: dict[str, Any] = json.loads(msgspec.json.encode(decoded))
     assert example.items() <= encoded.items()
+
+
+@pytest.mark.parametrize("struct", EXAMPLES, ids=lambda t: t.__name__)
+def test_each_example_fits_its_schema(struct: type) -> None:
+    made = document(demo=True)
+    schema = {
+        "$ref": f"#/components/schemas/{struct.__name__}",
+        "components": made["components"],
+    }
+    jsonschema_rs.validator_for(schema, validate_formats=True).validate(EXAMPLES[struct])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("2026-11-22T10:15:30.123456Z", True),
+        ("2024-02-29T00:00:00.000000Z", True),
+        ("2000-02-29T23:59:59.999999Z", True),
+        ("2026-02-29T00:00:00.000000Z", False),
+        ("1900-02-29T00:00:00.000000Z", False),
+        ("2026-02-31T00:00:00.000000Z", False),
+        ("2026-04-31T00:00:00.000000Z", False),
+        ("2026-00-10T00:00:00.000000Z", False),
+        ("2026-13-10T00:00:00.000000Z", False),
+        ("0000-01-01T00:00:00.000000Z", False),
+        ("2026-11-22T24:00:00.000000Z", False),
+        ("2026-11-22T10:15:30.123Z", False),
+    ],
+)
+def test_the_document_allows_just_the_cursors_that_name_a_time(text: str, is_one: bool) -> None:
+    (cursor,) = (
+        parameter["schema"]["pattern"]
+        for parameter in document()["paths"]["/v1/conversations"]["get"]["parameters"]
+        if parameter["name"] == "cursor"
+    )
+    found = re.search(cursor, f"{text}_0192f000-0000-7000-8000-000000000001")
+    assert bool(found) == is_one
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:

@@ -78,3 +78,17 @@ const calls = Object.entries(api.paths).flatMap(([path, methods]) =>
       tryIt(api, upper, path, operation), answersTable(api, operation));
   }));
 document.getElementById("calls").replaceChildren(...calls);
+
+const socket = await (await fetch("/asyncapi.json")).json();
+document.getElementById("about-socket").textContent = socket.info.description;
+const fromClients = new Set(Object.values(socket.operations)
+  .filter((operation) => operation.action === "receive")
+  .flatMap((operation) => operation.messages.map((message) => message.$ref.split("/").pop())));
+document.getElementById("frames").replaceChildren(
+  ...Object.entries(socket.components.messages).map(([name, message]) =>
+    el("details", { id: name },
+      el("summary", {}, el("b", {}, fromClients.has(name) ? "SEND" : "HEAR"), el("code", {}, message.name),
+        ` ${message.summary}`),
+      el("pre", {}, JSON.stringify(message.examples[0].payload, null, 2)))),
+  el("table", {}, ...Object.entries(socket["x-close-codes"]).map(([code, meaning]) =>
+    el("tr", {}, el("th", { scope: "row" }, code), el("td", {}, meaning)))));

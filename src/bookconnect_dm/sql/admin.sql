@@ -34,6 +34,9 @@ begin
 end;
 $$;
 
+-- name: choose_what_to_clear
+select set_config('bookconnect_dm.clear', %(what)s, true);
+
 -- name: facts
 select
     current_setting('server_version_num')::int,
@@ -203,6 +206,25 @@ select
             and not (f.rolsuper or f.rolbypassrls or f.rolcreaterole or f.rolcreatedb)
     ),
     'Run migrate up, then: alter role bookconnect_dm_feed login replication nosuperuser nobypassrls nocreaterole.'
+union all
+select
+    -- A member of a role can become it: pg_has_role goes through every chain.
+    'no client and no login of ours can become the owner',
+    not exists (
+        select
+        from pg_roles as low
+        cross join (
+            select c.relowner as oid from pg_class as c where c.oid = 'public.direct_messages'::regclass
+            union
+            select r.oid from pg_roles as r where r.rolname in ('bookconnect_dm_server', 'bookconnect_dm_feed')
+            union
+            select r.oid from pg_roles as r where r.rolsuper or r.rolbypassrls
+        ) as high
+        where low.rolname in ('anon', 'authenticated', 'bookconnect_dm_server', 'bookconnect_dm_feed')
+            and low.oid <> high.oid and not low.rolsuper
+            and pg_has_role(low.oid, high.oid, 'member')
+    ),
+    'Revoke what makes anon, authenticated or a bookconnect_dm login a member of a stronger role: revoke ... from ...'
 union all
 select
     'the publications are there',

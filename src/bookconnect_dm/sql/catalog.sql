@@ -44,7 +44,8 @@ set timezone = 'UTC'
 begin atomic
     with ours as (
         select c.oid, c.relname, c.relnamespace::regnamespace::text || '.' || c.relname as full_name, c.relkind,
-            c.relowner::regrole::text as owner, c.relacl, c.relrowsecurity, c.relforcerowsecurity, c.reloptions
+            c.relowner::regrole::text as owner, c.relacl, c.relrowsecurity, c.relforcerowsecurity, c.reloptions,
+            c.relreplident
         from pg_class as c
         where c.relkind in ('r', 'p', 'f', 'v', 'm', 'S')
             and (
@@ -84,7 +85,8 @@ begin atomic
         'table', o.full_name,
         concat_ws(
             '; ', o.relkind::text, 'owner ' || o.owner, 'row security ' || o.relrowsecurity::text,
-            'forced ' || o.relforcerowsecurity::text, 'options ' || array_to_string(o.reloptions, ','),
+            'forced ' || o.relforcerowsecurity::text, 'identity ' || o.relreplident::text,
+            'options ' || array_to_string(o.reloptions, ','),
             'grants ' || messaging.acl_text(o.relacl),
             case when o.relkind = 'v' then pg_get_viewdef(o.oid) end
         )

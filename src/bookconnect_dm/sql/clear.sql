@@ -1,11 +1,17 @@
--- Takes the last release's code away before this one's is applied: a function whose result has changed could not be
--- replaced, one that is gone would stay for ever. What the last release made stands in messaging.expected_objects.
+-- Takes the last release's code away; what that made stands in messaging.expected_objects. In two ways:
 --
--- What others lean on (a column's default, the host's trigger, a view of the host's own) stays, with what it leans on
--- itself, and is replaced in place.
+--   leftovers  after this release's code was applied: what it did not replace would stay for ever
+--   all        before, where something cannot be replaced in place (a function's result changes its type).
+--              Members' statements that are under way at this moment may then fail once, so `migrate up` does it only
+--              if it must.
+--
+-- What others lean on (a column's default, the host's trigger, a view of the host's own) stays in either case, with
+-- what it leans on itself.
 
 do $$
 declare
+    v_all constant boolean := current_setting('bookconnect_dm.clear', true) is distinct from 'leftovers';
+    v_now constant xid := pg_current_xact_id()::xid;
     v_path constant text := current_setting('search_path');
     v_statement text;
 begin
@@ -14,7 +20,7 @@ begin
     for v_statement in
         select format('drop policy %I on %s', p.polname, p.polrelid::regclass)
         from pg_catalog.pg_policy as p
-        where exists (
+        where (v_all or p.xmin <> v_now) and exists (
             select from messaging.expected_objects as e
             where e.kind = 'policy' and e.name = p.polrelid::regclass || '."' || p.polname || '"'
         )
@@ -24,7 +30,7 @@ begin
         inner join messaging.expected_objects as e
             on e.kind = 'trigger' and e.name = t.tgrelid::regclass || '.' || t.tgname
         -- Triggers on the host's tables stay: those tables may belong to somebody else.
-        where exists (
+        where (v_all or t.xmin <> v_now) and exists (
             select from messaging.expected_objects as o where o.kind = 'table' and o.name = t.tgrelid::regclass::text
         )
     loop
@@ -32,13 +38,14 @@ begin
     end loop;
 
     for v_statement in
-        with recursive code (classid, objid, name) as (
-            select p.tableoid, p.oid, p.oid::regprocedure::text
+        with recursive code (classid, objid, name, is_old) as (
+            select p.tableoid, p.oid, p.oid::regprocedure::text, p.xmin <> v_now
             from pg_catalog.pg_proc as p
             inner join messaging.expected_objects as e on e.kind = 'function' and e.name = p.oid::regprocedure::text
             union all
-            select c.tableoid, c.oid, c.oid::regclass::text
+            select c.tableoid, c.oid, c.oid::regclass::text, r.xmin <> v_now
             from pg_catalog.pg_class as c
+            inner join pg_catalog.pg_rewrite as r on c.oid = r.ev_class
             inner join messaging.expected_objects as e on e.kind = 'table' and e.name = c.oid::regclass::text
             where c.relkind = 'v'
         ),
@@ -57,7 +64,10 @@ begin
         kept as (
             select l.refclassid, l.refobjid
             from leaning as l
-            where not exists (select from code as c where c.classid = l.classid and c.objid = l.objid)
+            where not exists (
+                select from code as c
+                where c.classid = l.classid and c.objid = l.objid and (v_all or c.is_old)
+            )
             union
             select l.refclassid, l.refobjid
             from kept as k
@@ -68,7 +78,8 @@ begin
             case c.classid when 'pg_catalog.pg_proc'::regclass then 'drop function ' else 'drop view ' end
             || string_agg(c.name, ', ')
         from code as c
-        where not exists (select from kept as k where k.refclassid = c.classid and k.refobjid = c.objid)
+        where (v_all or c.is_old)
+            and not exists (select from kept as k where k.refclassid = c.classid and k.refobjid = c.objid)
         group by c.classid
         -- Functions read views; no view calls a function of ours.
         order by c.classid = 'pg_catalog.pg_class'::regclass

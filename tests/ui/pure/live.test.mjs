@@ -151,7 +151,7 @@ test('a host that cannot give a token signs out; one that has no network is aske
   const away = setUp({ tokens: [new TypeError('Failed to fetch'), 't2'] });
   away.live.start();
   await until(() => FakeSocket.all.length === 1);
-  assert.deepEqual(away.seen.links, ['connecting', 'waiting', 'connecting']);
+  assert.deepEqual(away.seen.links, ['connecting', 'waiting', 'waiting']);
   away.live.stop();
 });
 

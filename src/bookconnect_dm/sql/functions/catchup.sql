@@ -162,7 +162,8 @@ exception
     when invalid_text_representation then
         perform messaging.fail('INVALID_REQUEST', 'positions is keyed by conversation id.', 'positions');
         return null;
-    when datetime_field_overflow or invalid_datetime_format then
+    when datetime_field_overflow or invalid_datetime_format or invalid_parameter_value
+        or invalid_time_zone_displacement_value then
         perform messaging.fail('INVALID_REQUEST', 'A position is what an earlier answer gave, unchanged.', 'positions');
         return null;
 end;
@@ -209,7 +210,8 @@ begin atomic
 end;
 
 -- Where both members have read to, of the conversations that the client named: reads are not on the clock.
-create or replace function messaging.reads_json(reader uuid, positions jsonb, from_id uuid, before_id uuid) returns jsonb
+create or replace function messaging.reads_json(reader uuid, positions jsonb, from_id uuid, before_id uuid)
+returns jsonb
 language sql stable
 begin atomic
     -- Made as json and turned into jsonb once: half the time of jsonb_agg.
@@ -290,7 +292,7 @@ begin
 
     select coalesce(jsonb_agg(j.conversation order by i.n), '[]') into v_conversations
     from unnest(v_ids) with ordinality as i (id, n)
-    cross join lateral messaging.conversation_json(i.id, v_caller) as j (conversation);
+    cross join lateral messaging.conversation_json(i.id, v_caller) as j;
     return jsonb_build_object(
         'epoch', v_epoch, 'reload', v_reload, 'conversations', v_conversations, 'changes', to_jsonb(v_changes),
         'reads', messaging.reads_json(v_caller, v_positions, v_from, v_next),

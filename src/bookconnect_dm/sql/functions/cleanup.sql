@@ -68,9 +68,10 @@ begin
     from (
         select m.ctid as place, m.conversation_id, m.retention_expires_at
         from public.direct_messages as m
-        where m.is_deleted and m.retention_expires_at < now() - recovery_window
+        -- A window below zero is none: nothing goes before it has expired.
+        where m.is_deleted and m.retention_expires_at < now() - greatest(recovery_window, interval '0')
             and m.retention_expires_at >= from_expiry
-            and m.deleted_at <= now() - recovery_window
+            and m.deleted_at <= now() - greatest(recovery_window, interval '0')
             and not exists (select from messaging.legal_holds as h where h.conversation_id = m.conversation_id)
         order by m.retention_expires_at
         limit least(greatest(batch_size, 1), 2000)
@@ -389,13 +390,16 @@ begin
 end;
 $$;
 
--- Repairs a clock that was pushed into the future (a wrong system clock, an import): back to its newest event.
+-- Repairs a clock that was pushed into the future (a wrong system clock, an import): back to its newest event. Clients
+-- hold positions of the future that never was; the mark lies beyond them, so that each loads anew even when the
+-- clock has overtaken what he holds.
 create or replace function messaging.repair_clock(conversation_id uuid) returns timestamptz
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
+    v_future timestamptz;
     v_position timestamptz;
 begin
-    perform from public.conversations as c where c.id = $1 for update;
+    select c.position into v_future from public.conversations as c where c.id = $1 for update;
     update public.conversations as c
     set (position, updated_at) = (
         select
@@ -407,6 +411,9 @@ begin
     where c.id = $1
     returning c.position into v_position;
     perform messaging.require_reload(array[$1]);
+    update messaging.reload_marks as k
+    set reload_before = greatest(k.reload_before, v_future + interval '1 microsecond')
+    where k.conversation_id = $1;
     return v_position;
 end;
 $$;

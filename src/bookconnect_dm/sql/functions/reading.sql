@@ -101,8 +101,9 @@ begin atomic
     ) as c;
 end;
 
--- DMConversation of the wire; null unless the reader takes part.
-create or replace function messaging.conversation_json(conversation_id uuid, reader uuid) returns jsonb
+-- DMConversation of the wire; no row unless the reader takes part.
+create or replace function messaging.conversation_json(conversation_id uuid, reader uuid)
+returns table (conversation jsonb)
 language sql stable
 begin atomic
     select jsonb_build_object(
@@ -123,7 +124,7 @@ create or replace function messaging.get_conversation(conversation_id uuid) retu
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform messaging.require_participant($1);
-    return messaging.conversation_json($1, auth.uid());
+    return (select j.conversation from messaging.conversation_json($1, auth.uid()) as j);
 end;
 $$;
 

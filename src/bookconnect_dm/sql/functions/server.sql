@@ -1,7 +1,8 @@
 -- For our server alone --------------------------------------------------------------------------------------------
 -- These let the server speak for a member, so no client may execute them.
 
--- States who is asking, until the end of the transaction. Both settings: a stale one of them would win otherwise.
+-- States who is asking, until the end of the transaction. Both settings: a stale one of them would win otherwise. And
+-- how long he waits for a lock: the server's connections are few, and one held conversation must not use them up.
 create or replace function messaging.become(actor uuid) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
@@ -10,6 +11,7 @@ begin
         case when actor is null then '' else jsonb_build_object('sub', actor, 'role', 'authenticated')::text end, true
     );
     perform set_config('request.jwt.claim.sub', coalesce(actor::text, ''), true);
+    perform set_config('lock_timeout', '250ms', true);
     return true;
 end;
 $$;

@@ -88,13 +88,15 @@ begin
 end;
 $$;
 
--- Which history positions belong to: changes when the database is restored to an earlier time or fails over.
+-- Which history positions belong to: changes when the database is restored to an earlier time or fails over, and is
+-- another one in a database that was made with this one as its template.
 create or replace function messaging.epoch() returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     return md5(pg_catalog.concat_ws(
         '/',
         (select c.system_identifier from pg_catalog.pg_control_system() as c),
+        (select d.oid from pg_catalog.pg_database as d where d.datname = pg_catalog.current_database()),
         case
             when pg_catalog.pg_is_in_recovery() then 'standby'
             else left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)

@@ -1,13 +1,30 @@
 -- What any host adapter must have made, one's own included; applied after it. docs/how-to/adapters.md explains.
 
 -- For an adapter's trigger: this member's tier may have changed; `previous` is what it was, where that is known.
+-- The host's own transaction must never wait for a member's: what cannot be locked soon is left to the worker, and
+-- then, if need be, so is all of it (his next message notices, or the worker's next run).
 create or replace function messaging.notice_tier(user_id uuid, previous text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_lock_timeout constant text := current_setting('lock_timeout');
 begin
     -- Half-way through an installation or a rollback there is nobody to tell, and the host must go on.
-    if to_regprocedure('messaging.note_tier(uuid, text, text, boolean)') is not null then
-        perform messaging.note_tier($1, messaging.host_tier($1), $2, true);
+    if to_regprocedure('messaging.note_tier(uuid, text, text, boolean)') is null then
+        return;
     end if;
+    perform set_config('lock_timeout', '200ms', true);
+    begin
+        perform messaging.note_tier($1, messaging.host_tier($1), $2, true);
+    exception
+        when lock_not_available then
+            begin
+                perform messaging.note_tier($1, messaging.host_tier($1), $2, false);
+            exception
+                when lock_not_available then
+                    null;
+            end;
+    end;
+    perform set_config('lock_timeout', v_lock_timeout, true);
 end;
 $$;
 

@@ -31,7 +31,7 @@ begin
     perform pg_temp.ensure_role('anon', 'nologin noinherit', true);
     perform pg_temp.ensure_role('authenticated', 'nologin noinherit', true);
     perform pg_temp.ensure_role('service_role', 'nologin noinherit', true);
-    -- Two logins, without a password until the operator sets one (docs/how-to/roles.md).
+    -- Two logins, without a password until the operator sets one (docs/how-to/install.md).
     perform pg_temp.ensure_role('bookconnect_dm_server', 'login noinherit', true);
     perform pg_temp.ensure_role('bookconnect_dm_feed', 'login noinherit replication', false);
 end;

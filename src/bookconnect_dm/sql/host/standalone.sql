@@ -4,10 +4,6 @@
 create schema if not exists auth;
 grant usage on schema auth to anon, authenticated, service_role, bookconnect_dm_server;
 
-create table if not exists auth.users (
-    id uuid primary key default gen_random_uuid()
-);
-
 create or replace function auth.uid() returns uuid
 language sql stable parallel safe
 begin atomic
@@ -17,51 +13,82 @@ begin atomic
     )::uuid;
 end;
 
-create table if not exists public.users (
-    id uuid primary key references auth.users (id) on delete cascade,
-    username text not null unique,
-    displayname text,
-    avatar_url text,
-    user_tier text not null default 'free',
-    allow_direct_messages boolean not null default true
-);
-
-create table if not exists public.stores (
-    id uuid primary key default gen_random_uuid(),
-    name text not null
-);
-
-create table if not exists public.store_members (
-    store_id uuid not null references public.stores (id) on delete cascade,
-    user_id uuid not null references auth.users (id) on delete cascade,
-    role text not null default 'member' check (role in ('member', 'manager', 'owner')),
-    primary key (store_id, user_id)
-);
-
--- Asked first, since asking for it again locks the table: code is applied while members write.
+-- Tables that are there already belong to the application: they are used where their shape fits, and not touched. Only
+-- those made here (they say so in their comment) are closed to clients: nobody reads or writes them through us.
 do $$
 declare
+    v_mark constant text := 'Made by bookconnect-dm for the standalone host.';
     v_table regclass;
+    v_wrong text;
 begin
-    if to_regclass('public.idx_store_members_user_id') is null then
-        create index idx_store_members_user_id on public.store_members (user_id);
+    if to_regclass('auth.users') is null then
+        create table auth.users (
+            id uuid primary key default gen_random_uuid()
+        );
+        execute pg_catalog.format('comment on table auth.users is %L', v_mark);
     end if;
-    -- No client reads or writes the host's tables through us.
+    if to_regclass('public.users') is null then
+        create table public.users (
+            id uuid primary key references auth.users (id) on delete cascade,
+            username text not null unique,
+            displayname text,
+            avatar_url text,
+            user_tier text not null default 'free',
+            allow_direct_messages boolean not null default true
+        );
+        execute pg_catalog.format('comment on table public.users is %L', v_mark);
+    end if;
+    if to_regclass('public.stores') is null then
+        create table public.stores (
+            id uuid primary key default gen_random_uuid(),
+            name text not null
+        );
+        execute pg_catalog.format('comment on table public.stores is %L', v_mark);
+    end if;
+
+    select pg_catalog.string_agg(q.host_table || '.' || q.host_column || ' ' || q.host_type, ', ') into v_wrong
+    from (
+        values
+        ('auth.users', 'id', 'uuid'), ('public.users', 'id', 'uuid'), ('public.users', 'username', 'text'),
+        ('public.users', 'displayname', 'text'), ('public.users', 'avatar_url', 'text'),
+        ('public.users', 'user_tier', 'text'), ('public.users', 'allow_direct_messages', 'boolean'),
+        ('public.stores', 'id', 'uuid'), ('public.stores', 'name', 'text')
+    ) as q (host_table, host_column, host_type)
+    where not exists (
+        select from pg_catalog.pg_attribute as a
+        where a.attrelid = to_regclass(q.host_table) and a.attname = q.host_column and not a.attisdropped
+            and pg_catalog.format_type(a.atttypid, null) = q.host_type
+    );
+    if v_wrong is not null then
+        raise exception 'This application has tables of its own that are not of the standalone shape: they lack %.',
+            v_wrong
+            using hint = 'Set BOOKCONNECT_DM_HOST_ADAPTER to the adapter that fits them, or write one: '
+                'docs/how-to/adapters.md. Nothing was changed.';
+    end if;
+
+    if to_regclass('public.store_members') is null then
+        create table public.store_members (
+            store_id uuid not null references public.stores (id) on delete cascade,
+            user_id uuid not null references auth.users (id) on delete cascade,
+            role text not null default 'member' check (role in ('member', 'manager', 'owner')),
+            primary key (store_id, user_id)
+        );
+        create index idx_store_members_user_id on public.store_members (user_id);
+        execute pg_catalog.format('comment on table public.store_members is %L', v_mark);
+    end if;
+
     for v_table in
         select c.oid from pg_catalog.pg_class as c
-        where not c.relrowsecurity
-            and c.oid in (
-                'auth.users'::regclass, 'public.users'::regclass, 'public.stores'::regclass,
-                'public.store_members'::regclass
-            )
+        where pg_catalog.obj_description(c.oid, 'pg_class') = v_mark
     loop
-        execute pg_catalog.format('alter table %s enable row level security', v_table);
+        -- Asked first, since asking for it again locks the table: code is applied while members write.
+        if not (select c.relrowsecurity from pg_catalog.pg_class as c where c.oid = v_table) then
+            execute pg_catalog.format('alter table %s enable row level security', v_table);
+        end if;
+        execute pg_catalog.format('revoke all on %s from public, anon, authenticated, service_role', v_table);
     end loop;
 end;
 $$;
-
-revoke all on auth.users, public.users, public.stores, public.store_members
-    from public, anon, authenticated, service_role;
 
 create or replace function messaging.host_tier(user_id uuid) returns text
 language sql stable

@@ -233,18 +233,11 @@ $$;
 create or replace function messaging.guard_hold_messages() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    if current_setting('transaction_isolation') = 'read committed' then
-        perform from public.conversations as c
-        where c.id in (select r.conversation_id from removed as r)
-        order by c.id
-        for key share;
-    else
-        -- A snapshot may be older than a hold. The stronger lock fails (40001) where anything has happened since.
-        perform from public.conversations as c
-        where c.id in (select r.conversation_id from removed as r)
-        order by c.id
-        for share;
-    end if;
+    -- Under a snapshot from before a hold this fails (40001): placing one updates the conversation's row.
+    perform from public.conversations as c
+    where c.id in (select r.conversation_id from removed as r)
+    order by c.id
+    for key share;
     if exists (
         select from removed as r inner join messaging.legal_holds as h on r.conversation_id = h.conversation_id
     ) then

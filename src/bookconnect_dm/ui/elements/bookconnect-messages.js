@@ -56,7 +56,7 @@ export class BookconnectMessages extends LitElement {
       position: relative;
       display: block;
       height: 100%;
-      min-height: 320px;
+      min-height: min(320px, 100dvh);
       overflow: hidden;
       background: var(--_paper);
       container-type: inline-size;
@@ -109,7 +109,7 @@ export class BookconnectMessages extends LitElement {
     .toast {
       position: absolute;
       inset-inline: 16px;
-      bottom: calc(84px + env(safe-area-inset-bottom));
+      top: 72px;
       width: fit-content;
       max-width: 480px;
       margin-inline: auto;

@@ -6,11 +6,14 @@
  */
 
 const NEAR_PX = 48;
+const GLIDE_SCREENS = 2;
+const GLIDE_MS = 500;
 
 export class ScrollKeeper {
   /** @type {Element | null} */
   #anchor = null;
   #top_px = 0;
+  #going = false;
 
   /** @param {() => HTMLElement | null} scroller @param {string} line  selects what can be held on to */
   constructor(scroller, line) {
@@ -24,13 +27,16 @@ export class ScrollKeeper {
     const scroller = this.scroller();
     const before = this.atEnd;
     this.atEnd = !scroller || -scroller.scrollTop < NEAR_PX;
+    if (this.atEnd) this.#going = false;
     return before !== this.atEnd;
   }
 
   /** Call it before the content changes. */
   before() {
     const scroller = this.scroller();
-    this.#anchor = this.atEnd || !scroller ? null : this.#middle(scroller);
+    // The reader's hand may be ahead of the event that tells of it.
+    this.scrolled();
+    this.#anchor = this.atEnd || this.#going || !scroller ? null : this.#middle(scroller);
     this.#top_px = this.#anchor?.getBoundingClientRect().top ?? 0;
   }
 
@@ -39,6 +45,7 @@ export class ScrollKeeper {
     const scroller = this.scroller();
     if (!scroller) return;
     if (this.atEnd) scroller.scrollTop = 0;
+    else if (this.#going) this.#arrive();
     else if (this.#anchor?.isConnected) {
       const moved_px = this.#anchor.getBoundingClientRect().top - this.#top_px;
       if (moved_px !== 0) scroller.scrollTop += moved_px;
@@ -48,9 +55,22 @@ export class ScrollKeeper {
 
   /** To the end; at once, or smoothly where motion is welcome. @param {boolean} smooth */
   toEnd(smooth) {
-    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-    this.scroller()?.scrollTo({ top: 0, behavior: smooth && !calm ? 'smooth' : 'instant' });
-    if (!smooth) this.atEnd = true;
+    const scroller = this.scroller();
+    if (!scroller) return;
+    const glides = smooth && !matchMedia('(prefers-reduced-motion: reduce)').matches;
+    // From far away the last stretch is enough; nothing is held on to on the way.
+    if (glides) scroller.scrollTop = Math.max(scroller.scrollTop, -GLIDE_SCREENS * scroller.clientHeight);
+    this.#going = glides;
+    scroller.scrollTo({ top: 0, behavior: glides ? 'smooth' : 'instant' });
+    if (glides) setTimeout(() => this.#arrive(), GLIDE_MS);
+    else this.atEnd = true;
+  }
+
+  /** A glide that something has stopped on its way ends where it was going. */
+  #arrive() {
+    const scroller = this.scroller();
+    if (scroller && this.#going) scroller.scrollTop = 0;
+    this.#going = false;
   }
 
   /** @param {HTMLElement} scroller */

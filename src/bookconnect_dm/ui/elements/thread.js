@@ -22,6 +22,8 @@ import { unchanged } from './unchanged.js';
 /** @typedef {import('../state/select.js').Item} Item */
 
 const LOAD_OLDER_PX = 600;
+/** From so many messages on, what is out of sight is not laid out; its height is then a guess, which a short thread need not live with. */
+const LONG = 1_000;
 
 /** The thread of one conversation. */
 export class BookconnectThread extends LitElement {
@@ -80,7 +82,7 @@ export class BookconnectThread extends LitElement {
     if (!this.state) return;
     if (changed.has('state') || changed.has('conversation_id') || changed.has('voice')) {
       this.#items = threadItems(this.state, this.conversation_id, this.voice.place);
-      this.#ids = new Set(this.#items.map((item) => (item.kind === 'bubble' ? item.bubble.id : '')));
+      this.#ids = new Set(this.#items.flatMap((item) => (item.kind === 'bubble' ? [item.bubble.id] : [])));
     }
     this.#announcer.look(this.conversation_id, this.thread, this.state.me?.id ?? '');
     this.#count();
@@ -93,7 +95,9 @@ export class BookconnectThread extends LitElement {
     this.#scroll.after();
     this.#newest = newest;
     if (!this.#placed && this.thread?.loaded) this.#place();
+    const scroller = this.renderRoot.querySelector('.scroller');
     if (this.#scroll.atEnd && this.#placed) this.client?.trim(this.conversation_id);
+    else if (this.#placed && scroller) this.#reach(scroller);
     this.#look();
   }
 
@@ -172,7 +176,8 @@ export class BookconnectThread extends LitElement {
     const held = receipt(state, this.conversation_id);
     const tab_stop = this.#ids.has(this.#tab_stop) ? this.#tab_stop : this.#lastBubble()?.id;
     const today = dayOf(state.now_ms, this.voice.place);
-    return repeat(chunksOf(this.#items), ({ key }) => key, ({ items }) => html`<ol class="chunk">${unchanged(
+    const shape = this.#ids.size > LONG ? 'chunk long' : 'chunk';
+    return repeat(chunksOf(this.#items), ({ key }) => key, ({ items }) => html`<ol class=${shape}>${unchanged(
       [...items, ...this.#about(items, state, held, tab_stop), this.voice, this.name, today],
       () => repeat(items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
     )}</ol>`);
@@ -272,6 +277,11 @@ export class BookconnectThread extends LitElement {
     const scroller = this.renderRoot.querySelector('.scroller');
     if (!scroller) return;
     if (this.#scroll.scrolled()) this.requestUpdate();
+    this.#reach(scroller);
+  }
+
+  /** Near the top the page before is fetched, also when nothing has moved since the last one came. @param {Element} scroller */
+  #reach(scroller) {
     const above_px = scroller.scrollHeight - scroller.clientHeight + scroller.scrollTop;
     if (above_px < LOAD_OLDER_PX) void this.client?.load(this.conversation_id, 'older');
   }

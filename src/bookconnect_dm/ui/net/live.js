@@ -110,7 +110,8 @@ export class Live {
   async #connect() {
     this.#clear('retry');
     if (!this.isOnline()) return this.handlers.onLink('offline');
-    this.handlers.onLink('connecting');
+    // Coming back is one wait to the member, however many tries it takes.
+    this.handlers.onLink(this.#tries === 0 ? 'connecting' : 'waiting');
     let token;
     try {
       token = await this.tokens.get();

@@ -180,8 +180,10 @@ export const lines = css`
   .chunk {
     margin-inline: -16px;
     padding: 0 16px 1px;
-    content-visibility: auto;
     contain-intrinsic-block-size: auto 700px;
+  }
+  .chunk.long {
+    content-visibility: auto;
   }
   .line {
     display: flex;
