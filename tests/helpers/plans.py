@@ -101,13 +101,20 @@ SETTINGS = (
 
 
 def explain(
-    db: Database, member: UUID, statement: str, *arguments: object, mode: PlanMode = "custom"
+    db: Database,
+    member: UUID,
+    statement: str,
+    *arguments: object,
+    mode: PlanMode = "custom",
+    without: str | None = None,
 ) -> Explained:
-    """Run a statement as a member and return how it was done."""
+    """Run a statement as a member and return how it was done, as if there were one index less."""
     with db.connect(db.cluster.superuser) as connection:
         for setting in SETTINGS:
             connection.execute(setting)
         connection.execute(f"set plan_cache_mode = force_{mode}_plan")
+        if without is not None:
+            connection.execute(f"drop index public.{without}")
         act_as(connection, member)
         cursor = connection.cursor(row_factory=tuple_row)
         # Once before, so that the blocks of the catalogs are not counted.

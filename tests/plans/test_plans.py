@@ -292,6 +292,37 @@ def test_row_sources_are_merged_into_the_queries_that_use_them(year: Database) -
         assert len(explain(year, BUSY, statement).plans) <= most, statement
 
 
+NEEDED_BY = {
+    "idx_messages_conversation_sent": "newest page of 50,000",
+    "idx_messages_deletions": "changes at the end",
+    "idx_participants_user_id": "inbox of a usual member",
+}
+
+
+@pytest.mark.parametrize("index", NEEDED_BY)
+def test_an_index_is_missed_when_it_is_gone(year: Database, index: str) -> None:
+    query = QUERIES[NEEDED_BY[index]]
+    explained = explain(year, query.member, query.statement, *query.arguments, without=index)
+    assert explained.rows > 2 * query.rows
+    assert faults(query, explained)
+
+
+def test_cascades_use_the_indexes_made_for_them(year: Database) -> None:
+    """Erasing a member and removing a store: no foreign key without an index."""
+    with year.connect() as owner:
+        owner.execute("set enable_seqscan = off")  # small tables are read whole anyway
+        for statement, index in (
+            ("direct_messages where sender_id", "idx_messages_sender_id"),
+            ("direct_messages where conversation_id", "idx_messages_conversation_sent"),
+            ("conversation_participants where user_id", "idx_participants_user_id"),
+            ("conversations where store_id", "idx_conversations_store_id"),
+        ):
+            plan = owner.execute(
+                f"explain (format json) delete from public.{statement} = %s", (BUSY,)
+            ).fetchone()
+            assert index in str(plan)
+
+
 def test_the_sweep_uses_the_index_made_for_it(year: Database) -> None:
     """By what a worker runs, as the owner: the same statements as in the cleaner's functions."""
     with year.connect() as owner:

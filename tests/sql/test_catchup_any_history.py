@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.catchup import SqlClient
 from tests.helpers.world import World
 
-STEPS = 70
+STEPS = 50
 
 
 class History:

@@ -37,7 +37,8 @@ def send_many(world: World, sender: UUID, conversation: UUID, count: int) -> Non
     for begin in range(0, count, 100):
         with world.db.as_user(sender) as connection:
             connection.execute(
-                "select public.send_message(%s, 'message ' || n) from generate_series(%s, %s) as n",
+                "select public.send_message(%s, 'message ' || n)"
+                " from generate_series(%s::int, %s::int) as n",
                 (conversation, begin + 1, min(begin + 100, count)),
             )
 

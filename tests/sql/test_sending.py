@@ -159,7 +159,9 @@ def test_six_writers_with_rollbacks_leave_one_rising_order(world: World) -> None
                 # one who waits for it (PostgreSQL waits for whole transactions): he tries again.
                 done = False
                 while not done:
-                    with contextlib.suppress(psycopg.errors.DeadlockDetected):
+                    with contextlib.suppress(
+                        psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable
+                    ):
                         write_one(db, conversation, sender, n)
                         done = True
 
