@@ -62,6 +62,8 @@ def test_a_deletion_can_be_undone_for_a_moment(paper: OpenPaper, given: dict[str
     expect(ada.page.locator(".toast")).to_contain_text("Deleted for both of you.")
     expect(ada.page.locator(".toast")).to_have_count(0)
     assert len(shop.removed) == 1
+    # The inbox's preview follows with the server's own word.
+    expect(ada.page.locator(".row .said")).to_contain_text("Stays")
     assert SECRET not in _everything(ada.page)
 
 
