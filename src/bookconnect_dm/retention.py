@@ -41,12 +41,12 @@ log = structlog.get_logger("retention")
 class Pace:
     """How hard the worker works. Measured by bench/sweep.py."""
 
-    batch_rows: int = 2000
+    batch_rows: int = 1000
     batch_s: float = 0.1
     """A batch that takes longer is followed by a smaller one: its locks last as long as it does."""
     recalculated_rows: int = 500
     """Smaller: a batch of these locks the conversations that it touches."""
-    pause_share: float = 0.25
+    pause_share: float = 0.5
     """Of a batch's time, left to others after it; live delivery reads the same log."""
     pause_s: float = 0.002
     patience_s: float = 5.0

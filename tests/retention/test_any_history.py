@@ -40,7 +40,7 @@ WORKER_IS_BACK_WITHIN = 23 * HOUR
 
 _PASSES = [HOUR, 12 * HOUR, *(n * DAY for n in (1, 7, 29, 30, 31, 60, 150, 180, 335, 365))]
 # Either side of a message's end, and of the recovery window after it.
-_NEAR_AN_END = [-HOUR, HOUR, 7 * DAY - HOUR, 7 * DAY + HOUR]
+_NEAR_AN_END = [-HOUR, -HOUR, HOUR, 7 * DAY - HOUR, 7 * DAY + HOUR]
 _any = st.integers(0, 10**6)
 
 
@@ -254,12 +254,14 @@ class Histories(RuleBasedStateMachine):
         self.clock.pass_(by=by)
 
     @precondition(lambda self: self.messages)
-    @rule(which=_any, off=st.sampled_from(_NEAR_AN_END))
-    def time_passes_to_an_end(self, which: int, off: timedelta) -> None:
-        message = self.messages[which % len(self.messages)]
-        by = self.true_expiry(message) + off - self.now()
-        if by > timedelta():
-            self.time_passes(by)
+    @rule(which=_any, off=st.sampled_from(_NEAR_AN_END), recovery_days=st.sampled_from([0, 7]))
+    def the_worker_comes_near_an_end(self, which: int, off: timedelta, recovery_days: int) -> None:
+        now = self.now()
+        ends = [self.true_expiry(m) + off - now for m in self.messages if not m.is_gone]
+        ahead = [by for by in ends if by > timedelta()]
+        if ahead:
+            self.time_passes(ahead[which % len(ahead)])
+            self.sweep(5, recovery_days)
 
     # -- what the worker does ------------------------------------------------------------------
 

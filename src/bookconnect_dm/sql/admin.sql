@@ -125,7 +125,10 @@ select messaging.find_user(%(username)s)::text;
 
 -- name: limit_retention
 -- A batch that takes this long is stuck, and waiting for locks is the exception: see functions/cleanup.sql.
-select set_config('statement_timeout', '60s', false), set_config('lock_timeout', '500ms', false);
+-- Nor does a batch wait for the disk: one that a crash takes back is done again.
+select
+    set_config('statement_timeout', '60s', false), set_config('lock_timeout', '500ms', false),
+    set_config('synchronous_commit', 'off', false);
 
 -- name: notice_tier_changes
 select messaging.notice_tier_changes();
