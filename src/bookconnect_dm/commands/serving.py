@@ -1,0 +1,107 @@
+"""Commands that serve: the demo, the server, and a token to talk to either.
+
+In charge of: their options and words.
+Knows about: the demo's own settings, which stand in where none are set.
+Does not know: how anything is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from bookconnect_dm.commands.common import read_settings, say
+from bookconnect_dm.config import PREFIX, Settings, SettingsError
+
+_DEMO_FOLDER: Final = Path(".demo")
+
+
+def demo(
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Where the page is.")] = 8080,
+    reset: Annotated[bool, typer.Option("--reset", help="Start anew, without the data.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where the database and the secrets are.")] = (
+        _DEMO_FOLDER
+    ),
+) -> None:
+    """Two stores, six members and a page to chat on, with a database of its own."""
+    from bookconnect_dm import demo as the_demo
+
+    the_demo.run(folder, port=port, reset=reset, env=os.environ, say=say)
+
+
+def serve() -> None:
+    """Serve the API. It never migrates, and refuses a schema that is not its version."""
+    settings = read_settings()
+    settings.require_for_serve()
+    from bookconnect_dm import app
+
+    app.run(settings)
+
+
+def token(
+    user: Annotated[str, typer.Option(help="Username or id of the member.")],
+    ttl: Annotated[str, typer.Option(help="How long it is valid: 90s, 15m, 1h, 7d.")] = "1h",
+) -> None:
+    """Print a signed token for a member: for development and operations."""
+    from bookconnect_dm import auth
+
+    settings = read_settings()
+    if not (settings.jwt_secret or settings.jwks_url):
+        settings = _demo_settings()
+    if not settings.jwt_secret:
+        raise SettingsError(
+            f"With {PREFIX}JWKS_URL the host application signs the tokens: get one from it."
+        )
+    rules = auth.Rules(audience=settings.jwt_audience, issuer=settings.jwt_issuer)
+    user_id = _user_id(user, settings)
+    ttl_s = _seconds(ttl)
+    print(auth.sign(user_id, settings.jwt_secret, rules=rules, ttl_s=ttl_s, now=time.time()))
+
+
+def _demo_settings() -> Settings:
+    from bookconnect_dm import demo as the_demo
+
+    settings = the_demo.settings_of(_DEMO_FOLDER)
+    if settings is None:
+        raise SettingsError(f"Set {PREFIX}JWT_SECRET, or start the demo here first: make demo.")
+    return settings
+
+
+def _user_id(user: str, settings: Settings) -> UUID:
+    try:
+        return UUID(user)
+    except ValueError:
+        return asyncio.run(_find_user(user, settings))
+
+
+async def _find_user(username: str, settings: Settings) -> UUID:
+    from bookconnect_dm.db import Database
+    from bookconnect_dm.metrics import Metrics
+    from bookconnect_dm.store import Store
+
+    if not settings.database_url:
+        raise SettingsError(
+            f"Set {PREFIX}DATABASE_URL to look {username} up, or give the member's id."
+        )
+    database = Database(settings.database_url, size=1, metrics=Metrics())
+    try:
+        found = await Store(database).find_user(username)
+    finally:
+        await database.close()
+    if found is None:
+        raise SettingsError(f"There is no member called {username}.")
+    return found
+
+
+def _seconds(text: str) -> float:
+    parts = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if parts is None or int(parts[1]) == 0:
+        raise SettingsError(f"{text} is no duration: write 90s, 15m, 1h or 7d.")
+    return float(parts[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[parts[2]]
