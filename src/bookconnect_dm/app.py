@@ -28,7 +28,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bookconnect_dm import rest, wire, ws
+from bookconnect_dm import rest, retention, wire, ws
 from bookconnect_dm.announcer import Announcer
 from bookconnect_dm.auth import Rules, sign
 from bookconnect_dm.calls import Demo
@@ -154,6 +154,8 @@ class Server:
         self._background.append(asyncio.create_task(self._keep_feeding()))
         if self.announcer:
             self._background.append(asyncio.create_task(self.announcer.run()))
+        if self.settings.retention_url:
+            self._background.append(asyncio.create_task(self._keep_cleaning()))
 
     async def stop(self) -> None:
         """Stops the parts; the doors are closed already."""
@@ -228,6 +230,19 @@ class Server:
                 return
             await asyncio.sleep(LOOK_S)
             self._on_gap()
+
+    async def _keep_cleaning(self) -> None:
+        """The retention worker comes back by itself too; of many servers' one works at a time."""
+        while True:
+            try:
+                await retention.run_for_ever(
+                    self.settings.retention_url,
+                    schedule=self.settings.retention_schedule,
+                    recovery_days=self.settings.recovery_window,
+                )
+            except Exception as error:  # the outer edge of a task
+                log.exception("retention_ended", error=type(error).__name__)
+            await asyncio.sleep(60 * LOOK_S)
 
     def _on_gap(self) -> None:
         self.hub.resync_all()
