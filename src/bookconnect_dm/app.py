@@ -33,7 +33,7 @@ from bookconnect_dm.announcer import Announcer
 from bookconnect_dm.auth import Rules, sign
 from bookconnect_dm.calls import Demo
 from bookconnect_dm.config import Settings, SettingsError
-from bookconnect_dm.db import Database
+from bookconnect_dm.db import Database, Outage
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.feed import Feed
@@ -72,11 +72,13 @@ class Server:
         self.settings = settings
         self.metrics = Metrics()
         prepared = settings.prepared_statements == "auto"
+        outage = Outage()
         self._reads = Database(
             settings.database_url,
             size=settings.pool_size - WRITER_CONNECTIONS,
             metrics=self.metrics,
             prepared_statements=prepared,
+            outage=outage,
         )
         self._writes = Database(
             settings.database_url,
@@ -84,6 +86,7 @@ class Server:
             metrics=self.metrics,
             prepared_statements=prepared,
             name="bookconnect-dm writer",
+            outage=outage,
         )
         self.store = Store(self._reads)
         self.writer = Writer(

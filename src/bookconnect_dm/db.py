@@ -35,7 +35,7 @@ from bookconnect_dm.errors import ERRORS, Problem
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.shares import MemberShares
 
-__all__ = ["Database", "Row", "load_queries", "problem_from"]
+__all__ = ["Database", "Outage", "Row", "load_queries", "problem_from"]
 
 Row = tuple[Any, ...]
 """One row; ids and times are the wire's strings already, jsonb is its text as bytes."""
@@ -189,6 +189,18 @@ class _Link:
     until: float
 
 
+@dataclass(slots=True)
+class Outage:
+    """What is known of a database that is away; for all who connect to the same one.
+
+    Shared, because what one has found out holds for the others: nobody may go on answering
+    UNAVAILABLE once another has reached it and the server says that it is ready.
+    """
+
+    cool_until: float = 0.0
+    """Until then (monotonic seconds) nobody tries to connect."""
+
+
 class Database:
     """At most `size` connections to one database, made when needed.
 
@@ -204,6 +216,7 @@ class Database:
         metrics: Metrics,
         prepared_statements: bool = True,
         name: str = "bookconnect-dm",
+        outage: Outage | None = None,
     ) -> None:
         self._url = url
         self._name = name
@@ -214,7 +227,7 @@ class Database:
         self._waiting = 0
         self._shares = MemberShares()
         self._idle: list[_Link] = []
-        self._cool_until = 0.0
+        self._outage = outage or Outage()
         self._closed = False
         self.refusal: str | None = None
         """If set, why nothing may run here (the schema is not ours); everything is UNAVAILABLE."""
@@ -316,7 +329,7 @@ class Database:
                 return link
             await _close(link.connection)
             self._metrics.connection_lost()
-        if now < self._cool_until and not refresh:
+        if now < self._outage.cool_until and not refresh:
             raise Problem("UNAVAILABLE", "The database is away.", retry_after=1)
         until = now + LIFETIME_S * random.uniform(0.9, 1.0)  # noqa: S311  no secret
         return _Link(await self._connect(), until)
@@ -331,11 +344,11 @@ class Database:
                     application_name=self._name,
                 )
         except (psycopg.Error, TimeoutError) as error:
-            self._cool_until = time.monotonic() + COOL_DOWN_S
+            self._outage.cool_until = time.monotonic() + COOL_DOWN_S
             self._metrics.connect_failed()
             log.warning("database_unreachable", error=_first_line(error))
             raise Problem("UNAVAILABLE", "The database is away.", retry_after=1) from error
-        self._cool_until = 0.0
+        self._outage.cool_until = 0.0
         self._metrics.connected()
         _prepare_adapters(connection)
         return connection

@@ -17,6 +17,9 @@ import pytest
 
 from bookconnect_dm.app import SCHEMA_VERSION
 from bookconnect_dm.config import PREFIX
+from bookconnect_dm.db import Database, Outage
+from bookconnect_dm.errors import Problem
+from bookconnect_dm.metrics import Metrics
 from tests.conftest import MakeCluster
 from tests.helpers.live import live, raw
 from tests.helpers.server import (
@@ -90,6 +93,22 @@ def test_a_database_that_comes_late_is_waited_for(
         cluster.embedded.start()
         server.wait_for(200)
         assert ada.get("/v1/me").status_code == 200
+
+
+async def test_whoever_reaches_the_database_again_ends_the_outage_for_all(own: World) -> None:
+    """A server that said it was ready went on refusing sends: only its reads had looked again."""
+    outage = Outage(cool_until=time.monotonic() + 3_600)
+    reads, writes = (
+        Database(own.db.server_url, size=1, metrics=Metrics(), outage=outage) for _ in range(2)
+    )
+    try:
+        with pytest.raises(Problem, match="away"):
+            await writes.fetch("schema_version")
+        assert await reads.is_up()
+        assert await writes.fetch("schema_version") == [(SCHEMA_VERSION,)]
+    finally:
+        await reads.close()
+        await writes.close()
 
 
 async def test_a_database_that_goes_and_comes_back(
