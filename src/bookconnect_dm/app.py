@@ -38,6 +38,7 @@ from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.feed import Feed
 from bookconnect_dm.hub import Hub
+from bookconnect_dm.intake import http_protocol
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.presence import Presence
 from bookconnect_dm.store import Store
@@ -318,7 +319,7 @@ def _uvicorn_config(app: Server) -> uvicorn.Config:
     limits = app.settings.limits
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=http_protocol(limits.request_seconds),
         ws=ws.SocketProtocol,
         loop="none",
         lifespan="off",

@@ -44,6 +44,7 @@ class LimitSettings:
     frames_per_second: float = 50.0
     frame_burst: int = 400
     auth_seconds: float = 10.0
+    request_seconds: float = 30.0
     frame_bytes: int = FRAME_BYTES
     body_bytes: int = 1_048_576
     page: int = 100
@@ -162,7 +163,15 @@ SETTING_NAMES: Final = tuple(PREFIX + name for name in (*_PLAIN, *_LIMITS))
 """Every variable that is read; the reference page lists exactly these."""
 
 _MUST_BE_POSITIVE: Final = frozenset(
-    {"frame_bytes", "body_bytes", "page", "waiting_sends", "socket_queue", "auth_seconds"}
+    {
+        "frame_bytes",
+        "body_bytes",
+        "page",
+        "waiting_sends",
+        "socket_queue",
+        "auth_seconds",
+        "request_seconds",
+    }
 )
 
 
