@@ -20,7 +20,8 @@ from tests.ui.bookshop import (
     expect,
     window_of,
 )
-from tests.ui.paper import PaperShop, PaperWindow, open_paper
+from tests.ui.paper import PaperShop
+from tests.ui.paper_window import PaperWindow, open_paper
 
 expect.set_options(timeout=10_000)
 

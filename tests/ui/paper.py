@@ -1,52 +1,28 @@
-"""A shop of paper: the page's real files and a server that a test writes by hand.
+"""A server of paper: a test writes its rows by hand, and it answers as the real one would.
 
-In charge of: answering the page's requests and sockets inside the browser, so that a state which
-a real server reaches once a year takes a second; time, numbers and failures are the test's.
-Knows about: the contract's shapes, Playwright's routes. Does not know: what any test is about.
+In charge of: answers to the page's calls and frames, made from the rows at the time of asking, so
+that a state which a real server reaches once a year takes a second; time, numbers and failures are
+the test's.
+Knows about: the contract's shapes. Does not know: windows; what any test is about.
 """
 
 from __future__ import annotations
 
 import json
-import mimetypes
 import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import (
-    BrowserContext,
-    ConsoleMessage,
-    Locator,
-    Page,
-    Request,
-    Route,
-    WebSocketRoute,
-)
+from playwright.sync_api import Request, WebSocketRoute
 
-import bookconnect_dm
-
-__all__ = ["HOST_PAGE", "Member", "PaperShop", "PaperWindow", "open_paper", "wire"]
-
-UI = Path(bookconnect_dm.__file__).parent / "ui"
-
-HOST_PAGE = """<!doctype html>
-<html lang="{lang}"><head><meta charset="utf-8"><title>A bookshop</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<style>html, body {{ margin: 0; height: 100%; }} bookconnect-messages {{ height: 100dvh; }}</style>
-</head><body><main style="height:100%"><h1 hidden>Messages</h1>
-<bookconnect-messages routing="hash" {attributes}></bookconnect-messages></main>
-<script type="module">
-import '/ui/index.js';
-document.querySelector('bookconnect-messages').getToken = async (server) => `token for ${{server}}`;
-</script></body></html>"""
+__all__ = ["Member", "PaperShop", "now", "wire"]
 
 _PAGE = 50
+_MANY = 100
 _EXPIRES = timedelta(days=365)
 
 
@@ -101,6 +77,9 @@ class PaperShop:
         self.reachable = True
         self.page_size = _PAGE
         self.refuses: dict[str, tuple[int, dict[str, Any]]] = {}
+        # What happens, once, just before a call or frame is answered, and just after.
+        self.before: dict[str, Callable[[], object]] = {}
+        self.after: dict[str, Callable[[], object]] = {}
         self._clock = now() - timedelta(seconds=30)
 
     # What the test does.
@@ -111,8 +90,8 @@ class PaperShop:
         conversation_id = str(uuid.uuid4())
         self.rows[conversation_id] = {
             "id": conversation_id, "store_id": str(uuid.UUID(int=1)), "created_at": at,
-            "updated_at": at, "last_read_at": wire(now()), "unread_count": 0,
-            "other_participant": {**other.shape, "last_read_at": at}, "last_message": None,
+            "updated_at": at, "last_read_at": wire(now()),
+            "other_participant": {**other.shape, "last_read_at": at},
         }  # fmt: skip
         self.messages[conversation_id] = []
         return conversation_id
@@ -121,7 +100,15 @@ class PaperShop:
         self, talk: str, sender: Member, content: str, *, at: datetime | None = None,
         lives: timedelta = _EXPIRES, message_id: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """A message that is simply there."""
+        """A message that is simply there, and has been read."""
+        message = self._add(talk, sender, content, at=at, lives=lives, message_id=message_id)
+        self._read(talk, message["sent_at"])
+        return message
+
+    def _add(
+        self, talk: str, sender: Member, content: str, *, at: datetime | None = None,
+        lives: timedelta = _EXPIRES, message_id: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         self._clock = max(self._clock + timedelta(microseconds=1), now()) if at is None else at
         message = {
             "id": message_id or str(uuid.uuid4()), "conversation_id": talk, "sender_id": sender.id,
@@ -130,12 +117,16 @@ class PaperShop:
         }  # fmt: skip
         self.messages[talk].append(message)
         self.rows[talk]["updated_at"] = message["sent_at"]
-        self.rows[talk]["last_message"] = {k: message[k] for k in _LAST}
         return message
 
+    def _read(self, talk: str, up_to: str) -> str:
+        row = self.rows[talk]
+        row["last_read_at"] = max(row["last_read_at"], up_to)
+        return str(row["last_read_at"])
+
     def say(self, talk: str, sender: Member, content: str, **given: Any) -> dict[str, Any]:
-        """A message that is delivered live."""
-        message = self.put(talk, sender, content, **given)
+        """A message that is delivered live, to whoever listens."""
+        message = self._add(talk, sender, content, **given)
         self.tell({"type": "message", "message": message})
         return message
 
@@ -167,10 +158,21 @@ class PaperShop:
             if re.search(pattern, self.calls[-1]):
                 return refusal
         body: dict[str, Any] = json.loads(request.post_data or "{}")
+        self._happens(self.before, self.calls[-1])
+        answer = self._answer(request.method, parts.path, {**query, **body})
+        self._happens(self.after, self.calls[-1])
+        return answer
+
+    def _answer(self, verb: str, path: str, given: dict[str, Any]) -> tuple[int, Any]:
         for method, pattern, handle in self._table():
-            if method == request.method and (found := re.fullmatch(pattern, parts.path)):
-                return handle(*found.groups(), {**query, **body})
-        return 404, {"code": "NOT_FOUND", "detail": parts.path}
+            if method == verb and (found := re.fullmatch(pattern, path)):
+                return handle(*found.groups(), given)
+        return 404, {"code": "NOT_FOUND", "detail": path}
+
+    @staticmethod
+    def _happens(what: dict[str, Callable[[], object]], when: str) -> None:
+        if when in what:
+            what.pop(when)()
 
     def _table(self) -> Iterator[tuple[str, str, Callable[..., tuple[int, Any]]]]:
         yield "GET", "/v1/me", lambda _: (200, self._me())
@@ -179,11 +181,7 @@ class PaperShop:
         yield "GET", "/v1/conversations/([^/]+)", self._row
         yield "GET", "/v1/conversations/([^/]+)/messages", self._page
         yield "POST", "/v1/conversations/([^/]+)/messages", self._sent
-        yield (
-            "POST",
-            "/v1/conversations/([^/]+)/read",
-            lambda *_: (200, {"last_read_at": None}),
-        )
+        yield "POST", "/v1/conversations/([^/]+)/read", self._marked
         yield "POST", "/v1/sync", self._sync
         yield "DELETE", "/v1/messages/([^/]+)", lambda gone, _: self._delete(gone)
         yield "GET", "/v1/members", self._found
@@ -197,17 +195,41 @@ class PaperShop:
         }  # fmt: skip
 
     def _inbox(self) -> dict[str, Any]:
-        return {"conversations": list(self.rows.values()), "next_cursor": None}
+        return {"conversations": self._shapes(), "next_cursor": None}
+
+    def _alive(self, talk: str) -> list[dict[str, Any]]:
+        at = wire(now())
+        return [m for m in self.messages[talk] if m["expires_at"] > at]
+
+    def _shape(self, talk: str) -> dict[str, Any]:
+        """A conversation as it is at this moment: its last message and its count are counted."""
+        row, alive = self.rows[talk], self._alive(talk)
+        theirs = [m["sent_at"] for m in alive if m["sender_id"] != self.ada.id]
+        unread = sum(sent_at > row["last_read_at"] for sent_at in theirs)
+        last = {k: alive[-1][k] for k in _LAST} if alive else None
+        return {**row, "last_message": last, "unread_count": min(_MANY, unread)}
+
+    def _shapes(self) -> list[dict[str, Any]]:
+        return [self._shape(talk) for talk in self.rows]
+
+    def _marked(self, talk: str, body: dict[str, str]) -> tuple[int, Any]:
+        return 200, {"last_read_at": self._mark(talk, body["up_to"])}
+
+    def _mark(self, talk: str, up_to: str) -> str:
+        at = self._read(talk, up_to)
+        frame = {"type": "read", "conversation_id": talk, "user_id": self.ada.id}
+        self.tell({**frame, "last_read_at": at})
+        return at
 
     def _row(self, talk: str, _: Any) -> tuple[int, Any]:
         if talk not in self.rows:
             return 404, {"code": "CONVERSATION_NOT_FOUND", "detail": "No."}
-        return 200, self.rows[talk]
+        return 200, self._shape(talk)
 
     def _page(self, talk: str, query: dict[str, str]) -> tuple[int, Any]:
         if talk not in self.rows:
             return 404, {"code": "CONVERSATION_NOT_FOUND", "detail": "No."}
-        alive = [m for m in self.messages[talk] if m["expires_at"] > wire(now())]
+        alive = self._alive(talk)
         before = query.get("before", "~")
         older = [m for m in alive if m["sent_at"] < before]
         limit = max(self.page_size, int(query.get("limit", _PAGE)))
@@ -234,7 +256,6 @@ class PaperShop:
         for talk, held in self.messages.items():
             if any(m["id"] == message_id for m in held):
                 self.messages[talk] = [m for m in held if m["id"] != message_id]
-                self.rows[talk]["last_message"] = None
                 frame = {"type": "message_deleted", "id": message_id, "conversation_id": talk}
                 self.tell({**frame, "deleted_at": wire(now())})
         return 204, None
@@ -243,15 +264,14 @@ class PaperShop:
         changes = []
         for talk, row in self.rows.items():
             since = body["positions"].get(talk)
-            fresh = [m for m in self.messages[talk] if since is not None and m["sent_at"] > since]
+            fresh = [m for m in self._alive(talk) if since is not None and m["sent_at"] > since]
             changes.append(
                 {"conversation_id": talk, "messages": fresh, "complete": True,
                  "deleted": self.deleted.get(talk, []),
                  "position": max(since or "", row["updated_at"])}
             )  # fmt: skip
-        rows = list(self.rows.values())
-        return 200, {"epoch": "paper", "reload": False, "conversations": rows, "changes": changes,
-                     "reads": [], "gone": [], "next_cursor": None}  # fmt: skip
+        return 200, {"epoch": "paper", "reload": False, "conversations": self._shapes(),
+                     "changes": changes, "reads": [], "gone": [], "next_cursor": None}  # fmt: skip
 
     def _found(self, query: dict[str, str]) -> tuple[int, Any]:
         text = query.get("query", "").lower()
@@ -269,9 +289,11 @@ class PaperShop:
         self.heard.append(frame)
         kind, ack = frame["type"], {"type": "ack", "ref": frame.get("ref")}
         if kind == "auth" and "ref" not in frame:
+            self._happens(self.before, "socket auth")
             self.sockets.append(socket)
             ready = {"type": "ready", "v": 1, "user_id": self.ada.id, "epoch": "paper"}
             socket.send(json.dumps({**ready, "token_expires_at": None, "limits": {}}))
+            self._happens(self.after, "socket auth")
         elif f"socket {kind}" in self.refuses:
             refusal = self.refuses[f"socket {kind}"][1]
             socket.send(json.dumps({"type": "error", "ref": frame["ref"], **refusal}))
@@ -283,121 +305,11 @@ class PaperShop:
             socket.send(json.dumps(ack))
         elif kind == "ping":
             socket.send('{"type":"pong"}')
+        elif kind == "read":
+            at = self._mark(frame["conversation_id"], frame["up_to"])
+            socket.send(json.dumps({**ack, "last_read_at": at}))
         elif "ref" in frame:
-            socket.send(json.dumps({**ack, "last_read_at": frame.get("up_to")}))
+            socket.send(json.dumps(ack))
 
 
 _LAST = ("id", "content", "sent_at", "sender_id", "expires_at")
-
-
-class PaperWindow:
-    """A browser window on one shop or several."""
-
-    def __init__(self, context: BrowserContext, shops: list[PaperShop]) -> None:
-        self.context = context
-        self.shops = {urlsplit(shop.origin).netloc: shop for shop in shops}
-        self.origin = shops[0].origin
-        self.html = ""
-        self.headers: dict[str, str] = {}
-        self.files: dict[str, bytes] = {}
-        self.errors: list[str] = []
-        self.forgiven = r"net::ERR_|status of [45]\d\d|WebSocket connection"
-        context.set_default_timeout(10_000)
-        context.route("**/*", self._route)
-        context.route_web_socket(re.compile("/v1/realtime$"), self._socket)
-        self.page: Page = self.new_page()
-
-    def new_page(self) -> Page:
-        """Another tab of the same member."""
-        page = self.context.new_page()
-        page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
-        page.on("console", self._printed)
-        return page
-
-    def _printed(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.errors.append(message.text)
-
-    @property
-    def complaints(self) -> list[str]:
-        """What the page should not have printed."""
-        return [one for one in self.errors if not re.search(self.forgiven, one)]
-
-    def _route(self, route: Route) -> None:
-        parts = urlsplit(route.request.url)
-        shop = self.shops.get(parts.netloc)
-        if shop is None:
-            self.errors.append(f"asked elsewhere: {route.request.url}")
-            route.abort()
-        elif parts.path.startswith("/v1/"):
-            self._call(shop, route)
-        elif parts.path in self.files:
-            kind = mimetypes.guess_type(parts.path)[0] or "text/html"
-            route.fulfill(
-                body=self.files[parts.path], headers={**self.headers, "content-type": kind}
-            )
-        elif parts.path.startswith("/ui/"):
-            route.fulfill(
-                path=UI / parts.path.removeprefix("/ui/"), headers=_CORS | _type(parts.path)
-            )
-        elif parts.path == "/favicon.ico":
-            route.fulfill(status=204)
-        else:
-            headers = {"content-type": "text/html; charset=utf-8", **self.headers}
-            route.fulfill(body=self.html, headers=headers)
-
-    def _call(self, shop: PaperShop, route: Route) -> None:
-        if not shop.reachable:
-            route.abort("connectionrefused")
-            return
-        status, body = shop.answer(route.request)
-        headers = {**_CORS, "content-type": "application/json"}
-        if status == 429:
-            headers["retry-after"] = str(body.get("retry_after", 1))
-        route.fulfill(status=status, body=json.dumps(body), headers=headers)
-
-    def _socket(self, socket: WebSocketRoute) -> None:
-        self.shops[urlsplit(socket.url).netloc].listen(socket)
-
-    def enter(self, route: str = "", *, attributes: str = "", lang: str = "en") -> PaperWindow:
-        """Load the host's page."""
-        self.html = HOST_PAGE.format(attributes=attributes, lang=lang)
-        self.page.goto(f"{self.origin}/#/messages/{route}".rstrip("/"))
-        self.page.locator("bookconnect-inbox").wait_for(state="attached")
-        return self
-
-    @property
-    def thread(self) -> Locator:
-        """The open conversation."""
-        return self.page.locator("bookconnect-thread")
-
-    @property
-    def bubbles(self) -> Locator:
-        """Its messages."""
-        return self.page.locator("bookconnect-thread .bubble")
-
-    @property
-    def composer(self) -> Locator:
-        """The field to write in."""
-        return self.page.locator("bookconnect-composer textarea")
-
-    def row(self, name: str) -> Locator:
-        """The inbox row of the conversation with somebody."""
-        return self.page.locator("bookconnect-inbox a.row", has_text=name)
-
-    def say(self, text: str) -> None:
-        """Write and send."""
-        self.composer.fill(text)
-        self.composer.press("Enter")
-
-
-_CORS = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after"}
-
-
-def _type(path: str) -> dict[str, str]:
-    return {"content-type": "text/javascript" if path.endswith(".js") else "text/css"}
-
-
-def open_paper(context: BrowserContext, *shops: PaperShop) -> PaperWindow:
-    """A window on these shops; the first one's origin is the page's."""
-    return PaperWindow(context, list(shops))

@@ -10,7 +10,8 @@ import pytest
 from bookconnect_dm import config
 from tests.ui.bookshop import expect
 from tests.ui.conftest import OpenPaper
-from tests.ui.paper import UI, PaperShop, PaperWindow
+from tests.ui.paper import PaperShop
+from tests.ui.paper_window import UI, PaperWindow
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,8 @@ from playwright.sync_api import Page
 
 from tests.ui.bookshop import expect
 from tests.ui.conftest import OpenPaper
-from tests.ui.paper import PaperShop, PaperWindow, now, wire
+from tests.ui.paper import PaperShop, now, wire
+from tests.ui.paper_window import PaperWindow
 
 pytestmark = pytest.mark.browser
 
@@ -134,7 +135,6 @@ def test_deleted_text_is_gone_at_the_first_sync(paper: OpenPaper) -> None:
     expect(ada.bubbles).to_have_count(2)
     shop.cut()
     shop.messages[talk].pop()
-    shop.rows[talk]["last_message"] = None
     shop.deleted[talk] = [{"id": gone["id"], "deleted_at": wire(now())}]
     shop.reachable = True
     expect(ada.bubbles).to_have_text(["Stays"])

@@ -13,7 +13,8 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 
 from tests.ui.bookshop import expect
 from tests.ui.conftest import OpenPaper
-from tests.ui.paper import Member, PaperShop, PaperWindow, now, wire
+from tests.ui.paper import Member, PaperShop, now, wire
+from tests.ui.paper_window import PaperWindow
 
 pytestmark = pytest.mark.browser
 

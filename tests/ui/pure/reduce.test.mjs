@@ -1,7 +1,8 @@
 /** What happens to the state, one promise a test. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { inboxRows, readableUpTo, receipt, threadItems, unreadConversations } from '../../../src/bookconnect_dm/ui/state/select.js';
+import { threadItems } from '../../../src/bookconnect_dm/ui/state/items.js';
+import { inboxRows, readableUpTo, receipt, unreadConversations } from '../../../src/bookconnect_dm/ui/state/select.js';
 import { after, answer, BEN, change, contents, deleted, frame, ME, message, opened, page, row, said, start, TALK, time } from './world.mjs';
 
 const unread = (state) => state.conversations[TALK].unread_count;

@@ -9,6 +9,8 @@ export class Announcer {
   /** @type {string | null} */
   #since = null;
   #thread_id = '';
+  /** @type {import('../state/types.js').Message[] | null} */
+  #messages = null;
   /** @type {{id: string, content: string}[]} */
   said = [];
 
@@ -20,16 +22,19 @@ export class Announcer {
     if (id !== this.#thread_id) {
       this.#thread_id = id;
       this.#since = null;
+      this.#messages = null;
       this.said = [];
     }
-    if (!thread?.loaded) return;
+    if (!thread?.loaded || thread.messages === this.#messages) return;
+    this.#messages = thread.messages;
     const newest = thread.messages.at(-1)?.sent_at ?? '';
     if (this.#since === null) {
       this.#since = newest;
       return;
     }
     const since = this.#since;
-    const fresh = thread.messages.filter((message) => message.sent_at > since && message.sender_id !== my_id);
+    const begin = thread.messages.findLastIndex((message) => message.sent_at <= since) + 1;
+    const fresh = thread.messages.slice(begin).filter((message) => message.sender_id !== my_id);
     if (newest > since) this.#since = newest;
     if (fresh.length > 0) this.said = [...this.said, ...fresh].slice(-KEPT);
     // What has been deleted or has expired is not kept here either.

@@ -8,7 +8,7 @@ import { isEmojiOnly } from '../text/person.js';
 import { clock, expiryDate, fullTime, timeLeft } from '../text/time.js';
 import { alertIcon, clockIcon, trashIcon } from './icons.js';
 
-/** @typedef {import('../state/select.js').Bubble} Bubble */
+/** @typedef {import('../state/items.js').Bubble} Bubble */
 /**
  * @typedef {object} Given
  * @property {import('./rows.js').Voice} voice

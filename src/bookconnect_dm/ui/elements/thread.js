@@ -4,7 +4,8 @@
  */
 import { LitElement, html, nothing, repeat } from '../vendor/lit.js';
 import { chunksOf } from '../state/chunks.js';
-import { receipt, threadItems } from '../state/select.js';
+import { build } from '../state/items.js';
+import { receipt } from '../state/select.js';
 import { EXPIRY_SHOWN_MS, dayLabel, dayOf, toWire } from '../text/time.js';
 import { en } from '../text/en.js';
 import { base } from '../styles/base.js';
@@ -18,8 +19,9 @@ import { ScrollKeeper } from './scroll-keeper.js';
 import { strip, stripStyles } from './strip.js';
 import { unchanged } from './unchanged.js';
 
-/** @typedef {import('../state/select.js').Bubble} Bubble */
-/** @typedef {import('../state/select.js').Item} Item */
+/** @typedef {import('../state/items.js').Bubble} Bubble */
+/** @typedef {import('../state/items.js').Item} Item */
+/** @typedef {import('../state/chunks.js').Chunk} Chunk */
 
 const LOAD_OLDER_PX = 600;
 /** From so many messages on, what is out of sight is not laid out; its height is then a guess, which a short thread need not live with. */
@@ -34,10 +36,10 @@ export class BookconnectThread extends LitElement {
 
   static styles = [base, skeleton, stripStyles, frame, lines];
 
-  /** @type {Item[]} */
-  #items = [];
-  /** @type {Set<string>} */
-  #ids = new Set();
+  /** @type {import('../state/items.js').Built | null} */
+  #built = null;
+  /** @type {Chunk[]} */
+  #chunks = [];
   #newest = '';
   #placed = false;
   #tab_stop = '';
@@ -81,12 +83,23 @@ export class BookconnectThread extends LitElement {
     if (changed.has('conversation_id')) this.#reset();
     if (!this.state) return;
     if (changed.has('state') || changed.has('conversation_id') || changed.has('voice')) {
-      this.#items = threadItems(this.state, this.conversation_id, this.voice.place);
-      this.#ids = new Set(this.#items.flatMap((item) => (item.kind === 'bubble' ? [item.bubble.id] : [])));
+      this.#build(this.state);
     }
     this.#announcer.look(this.conversation_id, this.thread, this.state.me?.id ?? '');
     this.#count();
     this.#scroll.before();
+  }
+
+  /** @param {import('../state/types.js').State} state */
+  #build(state) {
+    const before = this.#built;
+    this.#built = build(state, this.conversation_id, this.voice.place, before);
+    if (this.#built === before) return;
+    this.#chunks = chunksOf(this.#built.items, this.#chunks, this.#built.same);
+  }
+
+  get #items() {
+    return this.#built?.items ?? [];
   }
 
   updated() {
@@ -174,28 +187,23 @@ export class BookconnectThread extends LitElement {
   #list() {
     const state = /** @type {import('../state/types.js').State} */ (this.state);
     const held = receipt(state, this.conversation_id);
-    const tab_stop = this.#ids.has(this.#tab_stop) ? this.#tab_stop : this.#lastBubble()?.id;
+    const tab_stop = this.#chunks.some(({ ids }) => ids.has(this.#tab_stop)) ? this.#tab_stop : this.#lastBubble()?.id;
     const today = dayOf(state.now_ms, this.voice.place);
-    const shape = this.#ids.size > LONG ? 'chunk long' : 'chunk';
-    return repeat(chunksOf(this.#items), ({ key }) => key, ({ items }) => html`<ol class=${shape}>${unchanged(
-      [...items, ...this.#about(items, state, held, tab_stop), this.voice, this.name, today],
-      () => repeat(items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
+    const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
+    const shape = this.#items.length > LONG ? 'chunk long' : 'chunk';
+    return repeat(this.#chunks, ({ key }) => key, (chunk) => html`<ol class=${shape}>${unchanged(
+      [chunk, ...this.#about(chunk, state, held, tab_stop, soon), this.voice, this.name, today],
+      () => repeat(chunk.items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
     )}</ol>`);
   }
 
-  /** What a piece shows beside its messages. @param {Item[]} items @param {import('../state/types.js').State} state @param {ReturnType<typeof receipt>} held @param {string | undefined} tab_stop */
-  #about(items, state, held, tab_stop) {
-    const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
-    const found = { active: '', stop: '', receipt: '', timed: false };
-    for (const item of items) {
-      if (item.kind !== 'bubble') continue;
-      const { id, outgoing, expires_at } = item.bubble;
-      if (id === this.active_id) found.active = id;
-      if (id === tab_stop) found.stop = id;
-      if (id === held?.message_id) found.receipt = String(held.seen);
-      found.timed ||= outgoing !== null || (expires_at !== null && expires_at < soon);
-    }
-    return [found.active, found.stop, found.receipt, found.timed && state.now_ms, found.timed && state.link];
+  /** What a piece shows beside its messages. @param {Chunk} chunk @param {import('../state/types.js').State} state @param {ReturnType<typeof receipt>} held @param {string | undefined} tab_stop @param {string} soon */
+  #about({ ids, soonest, waits }, state, held, tab_stop, soon) {
+    const timed = waits || soonest < soon;
+    return [
+      ids.has(this.active_id) && this.active_id, ids.has(tab_stop ?? '') && tab_stop, held !== null && ids.has(held.message_id) && held.seen,
+      held !== null && ids.has(held.message_id), timed && state.now_ms, timed && state.link,
+    ];
   }
 
   /** @param {Item} item @param {import('../state/types.js').State} state @param {ReturnType<typeof receipt>} held @param {string | undefined} tab_stop */

@@ -1,15 +1,10 @@
 /**
- * In charge of: what the page shows, made from the state: rows in order, groups of bubbles, days, the divider, the state of my last message.
- * Knows about: the state's shape and the member's calendar. Does not know about: markup, words, colours.
+ * In charge of: what the page shows, made from the state: rows in order, their last words, the state of my last message.
+ * Knows about: the state's shape. Does not know about: what a thread shows (items), markup, words, colours.
  */
-import { dayOf } from '../text/time.js';
 
 /** @typedef {import('./types.js').State} State */
 /** @typedef {import('./types.js').Conversation} Conversation */
-/** @typedef {import('./types.js').Message} Message */
-/** @typedef {import('./types.js').Outgoing} Outgoing */
-
-const GROUP_MS = 5 * 60_000;
 
 /**
  * @typedef {object} Preview
@@ -60,93 +55,6 @@ export function inboxRows(state) {
 
 /** How many conversations have something unread. @param {State} state */
 export const unreadConversations = (state) => Object.values(state.conversations).filter((row) => row.unread_count > 0).length;
-
-/**
- * @typedef {object} Bubble
- * @property {string} id
- * @property {string} content
- * @property {string} at
- * @property {boolean} mine
- * @property {string | null} expires_at
- * @property {Outgoing | null} outgoing
- * @property {boolean} first  of its group
- * @property {boolean} last  of its group
- */
-/** @typedef {{kind: 'day', at: string} | {kind: 'divider'} | {kind: 'bubble', bubble: Bubble}} Item */
-
-/** @typedef {{source: Message | Outgoing, id: string, at: string, mine: boolean, outgoing: Outgoing | null}} Said */
-
-/** @param {State} state @param {string} id @returns {Said[]} */
-function everything(state, id) {
-  /** @type {Said[]} */
-  const said = [];
-  for (const source of state.threads[id]?.messages ?? []) {
-    if (state.hiding[source.id]) continue;
-    said.push({ source, id: source.id, at: source.sent_at, mine: source.sender_id === state.me?.id, outgoing: null });
-  }
-  const unsent = state.outbox.filter((item) => item.conversation_id === id);
-  if (unsent.length === 0) return said;
-  const ids = new Set(said.map((one) => one.id));
-  const more = unsent.filter((item) => !ids.has(item.id)).map((item) => ({ source: item, id: item.id, at: item.written_at, mine: true, outgoing: item }));
-  return [...said, ...more];
-}
-
-/** @param {Said} one @param {Said} next @param {import('../text/time.js').Place} place */
-const together = (one, next, place) => one.mine === next.mine && Date.parse(next.at) - Date.parse(one.at) < GROUP_MS
-  && dayOf(one.at, place) === dayOf(next.at, place) && one.outgoing?.state !== 'failed';
-
-/** What stands for a message is made once for each place it can have in its group, so that "the same" can be seen without looking inside. @type {WeakMap<object, Item[]>} */
-const shapes = new WeakMap();
-/** @type {Item} */
-const DIVIDER = { kind: 'divider' };
-
-/** @param {Said} said @param {boolean} first @param {boolean} last @returns {Item} */
-function bubbleOf(said, first, last) {
-  const { source, id, at, mine, outgoing } = said;
-  const known = shapes.get(source) ?? [];
-  const shape = Number(first) + 2 * Number(last) + 4 * Number(mine);
-  const expires_at = 'expires_at' in source ? source.expires_at : null;
-  known[shape] ??= { kind: 'bubble', bubble: { id, content: source.content, at, mine, expires_at, outgoing, first, last } };
-  shapes.set(source, known);
-  return known[shape];
-}
-
-/** @type {WeakMap<object, Item>} */
-const days = new WeakMap();
-
-/** @param {Said} said @returns {Item} */
-function dayBefore({ source, at }) {
-  const item = days.get(source) ?? { kind: 'day', at };
-  days.set(source, item);
-  return item;
-}
-
-/**
- * The thread as the page shows it, oldest first. An item that has not changed is the same object as before.
- * @param {State} state @param {string} id @param {import('../text/time.js').Place} [place]
- * @returns {Item[]}
- */
-export function threadItems(state, id, place = {}) {
-  /** @type {Item[]} */
-  const items = [];
-  const divider_at = state.open_id === id ? state.divider_at : null;
-  let divided = divider_at === null;
-  const all = everything(state, id);
-  let first = true;
-  for (const [at, said] of all.entries()) {
-    const previous = all[at - 1];
-    if (!previous || dayOf(previous.at, place) !== dayOf(said.at, place)) items.push(dayBefore(said));
-    const isNew = !divided && !said.mine && said.at > (divider_at ?? '');
-    if (isNew) items.push(DIVIDER);
-    divided ||= isNew;
-    const next = all[at + 1];
-    const nextIsNew = !divided && next && !next.mine && next.at > (divider_at ?? '');
-    const last = !next || Boolean(nextIsNew) || !together(said, next, place);
-    items.push(bubbleOf(said, first || isNew, last));
-    first = last;
-  }
-  return items;
-}
 
 /**
  * Whether the other one has seen my newest confirmed message, and which one that is.
