@@ -190,9 +190,15 @@ class Server:
     async def _look(self) -> bool:
         """Whether the database is there, with our schema. Raises `SettingsError` for another."""
         try:
-            found = await self.store.schema_version()
+            schema = await self.store.schema()
         except Problem:
             return False
+        found, is_bound = schema or (None, True)
+        if not is_bound:
+            raise SettingsError(
+                "The login of BOOKCONNECT_DM_DATABASE_URL stands above row-level security: use "
+                "bookconnect_dm_server, which is no superuser, owns nothing and has no BYPASSRLS."
+            )
         if found == SCHEMA_VERSION:
             self._refuse(None)
             return True

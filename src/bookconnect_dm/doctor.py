@@ -33,9 +33,12 @@ async def examine(settings: Settings) -> list[Check]:
         checks = [Check(*row) for row in await db.rows("doctor")]
         checks.append(await _clocks(db))
     checks.append(await _schema(settings))
-    for name, url in (("the API", settings.database_url), ("the feed", settings.feed_url)):
+    for name, url, query, login in (
+        ("the API", settings.database_url, "doctor_api_login", "bookconnect_dm_server"),
+        ("the feed", settings.feed_url, "doctor_feed_login", "bookconnect_dm_feed"),
+    ):
         if url:
-            checks.append(await _login(name, url))
+            checks += await _login(name, url, query, login)
     return checks
 
 
@@ -57,10 +60,18 @@ async def _schema(settings: Settings) -> Check:
     )
 
 
-async def _login(name: str, url: str) -> Check:
+async def _login(name: str, url: str, query: str, login: str) -> list[Check]:
+    """Whether the address in use works, and whether its login may do too much (or too little)."""
     try:
-        async with connect(url, name="bookconnect-dm doctor"):
-            said = ""
+        async with connect(url, name="bookconnect-dm doctor") as db:
+            is_right = bool(await db.value(query))
     except CommandError as error:
-        said = str(error)
-    return Check(f"{name} can connect", is_well=not said, what_to_do=said)
+        return [Check(f"{name} can connect", is_well=False, what_to_do=str(error))]
+    return [
+        Check(f"{name} can connect", is_well=True, what_to_do=""),
+        Check(
+            f"the login that {name} uses has the rights it needs and no more",
+            is_well=is_right,
+            what_to_do=f"Put {login} into its address.",
+        ),
+    ]

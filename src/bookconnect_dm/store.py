@@ -60,15 +60,18 @@ class Store:
         self._database = database
         self._profiles: OrderedDict[UUID, tuple[float, wire.Sender | None]] = OrderedDict()
 
-    async def schema_version(self) -> int | None:
-        """The version of the schema that is installed; None if there is none, or not for us."""
+    async def schema(self) -> tuple[int, bool] | None:
+        """The version of the schema that is installed, and whether its policies bind our login.
+
+        None if there is no schema, or none for us.
+        """
         try:
-            rows = await self._database.fetch_whatever_the_schema("schema_version")
+            rows = await self._database.fetch_whatever_the_schema("schema")
         except Problem as problem:
             if getattr(problem.__cause__, "sqlstate", None) in _NO_SCHEMA:
                 return None
             raise
-        return int(rows[0][0])
+        return int(rows[0][0]), bool(rows[0][1])
 
     async def epoch(self) -> str:
         """Which history positions belong to."""

@@ -117,10 +117,20 @@ def test_doctor_finds_a_fresh_installation_well(world: World) -> None:
 
 def test_doctor_names_what_is_wrong_and_what_to_do(world: World) -> None:
     world.db.run('drop policy "Users see their messages" on public.direct_messages')
+    world.converse(world.ada, world.ben)
     world.db.run("update conversations set position = now() + interval '1 hour'")
-    done = _run("doctor", settings=_settings(world) | {"FEED_URL": "postgresql://x@127.0.0.1:1/x"})
+    wrong = {"FEED_URL": "postgresql://x@127.0.0.1:1/x", "DATABASE_URL": world.db.admin_url}
+    done = _run("doctor", settings=_settings(world) | wrong)
     assert done.returncode == 1
-    for words in ("WRONG the schema is as", "run migrate verify", "WRONG the feed can connect"):
+    for words in (
+        "WRONG the schema is as",
+        "run migrate verify",
+        "WRONG the feed can connect",
+        "WRONG no conversation's clock is ahead of time",
+        "1 are: correct the clock",
+        "WRONG the login that the API uses",
+        "Put bookconnect_dm_server into its address.",
+    ):
         assert words in done.stdout
 
 

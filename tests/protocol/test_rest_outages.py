@@ -65,6 +65,13 @@ def test_serve_refuses_a_newer_schema(own: World) -> None:
     assert "newer server" in ended.stderr.splitlines()[-1]
 
 
+def test_serve_refuses_a_login_above_the_rules(own: World) -> None:
+    """It would work, and every policy would be void."""
+    ended = serve(server_env(own.db, free_port(), DATABASE_URL=own.db.admin_url))
+    assert ended.returncode != 0
+    assert "bookconnect_dm_server" in ended.stderr.splitlines()[-1]
+
+
 def test_the_version_we_need_is_the_one_that_the_migrations_make(own: World) -> None:
     (row,) = own.db.run("select messaging.schema_version() as version")
     assert row["version"] == SCHEMA_VERSION

@@ -241,6 +241,19 @@ select
     'no standby decides what is visible', current_setting('synchronous_standby_names') = '',
     'With synchronous_standby_names the feed must read from that standby: point FEED_URL at it.';
 
+-- name: doctor_api_login
+-- Asked by the login itself: it need not be the one that we made.
+select
+    row_security_active('public.direct_messages')
+    and not (r.rolsuper or r.rolbypassrls or r.rolreplication or r.rolcreaterole or r.rolcreatedb)
+from pg_roles as r
+where r.rolname = current_user;
+
+-- name: doctor_feed_login
+select r.rolreplication and not (r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb)
+from pg_roles as r
+where r.rolname = current_user;
+
 -- name: doctor_clocks
 select count(*) from public.conversations as c where c.position > clock_timestamp() + interval '1 minute';
 

@@ -4,8 +4,9 @@
 -- for this transaction only. Nothing relies on the order of the text: what must come after it takes its answer (me.ok)
 -- as an argument or as a condition.
 
--- name: schema_version
-select messaging.schema_version();
+-- name: schema
+-- And whether row-level security binds this login: it does not bind superusers, owners, and who has BYPASSRLS.
+select messaging.schema_version(), row_security_active('public.direct_messages');
 
 -- name: epoch
 select messaging.epoch();
