@@ -14,7 +14,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from bookconnect_dm import __version__
-from bookconnect_dm.commands import operating, serving
+from bookconnect_dm.commands import operating, planning, serving
 from bookconnect_dm.commands.common import say
 from bookconnect_dm.commands.migrating import migrate_cli
 from bookconnect_dm.commands.retaining import retention_cli
@@ -30,7 +30,14 @@ cli: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (serving.demo, serving.serve, serving.token, operating.doctor):
+for command in (
+    serving.demo,
+    serving.serve,
+    serving.token,
+    operating.doctor,
+    planning.capacity,
+    planning.compact,
+):
     cli.command()(command)
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(retention_cli, name="retention")

@@ -350,3 +350,22 @@ where n.nspname = 'messaging' or n.nspname || '.' || p.proname = any(%(names)s)
         )
     )
 order by 1, 2, 3;
+
+-- name: message_indexes
+-- Sizes, entries as the last vacuum or analyze counted them, and how each is rebuilt while members write.
+select
+    c.relname, pg_relation_size(c.oid), greatest(c.reltuples, 0)::float8,
+    format('reindex index concurrently %I.%I', n.nspname, c.relname)
+from pg_index as i
+inner join pg_class as c on i.indexrelid = c.oid
+inner join pg_namespace as n on c.relnamespace = n.oid
+where i.indrelid = 'public.direct_messages'::regclass and i.indisvalid
+order by pg_relation_size(c.oid) desc;
+
+-- name: half_built_indexes
+-- What a rebuilding that was interrupted has left; PostgreSQL names it so and never uses it.
+select format('drop index concurrently %I.%I', n.nspname, c.relname)
+from pg_index as i
+inner join pg_class as c on i.indexrelid = c.oid
+inner join pg_namespace as n on c.relnamespace = n.oid
+where i.indrelid = 'public.direct_messages'::regclass and not i.indisvalid and c.relname ~ '_cc(new|old)\d*$';
