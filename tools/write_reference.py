@@ -1,17 +1,23 @@
-"""Write the reference pages that say what the code says: commands and errors.
+"""Write the reference pages that say what the code says: commands, settings, the API, errors.
 
 `python tools/write_reference.py` writes them; with `--check` it only says which are out of date.
 """
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
+from bookconnect_dm import asyncapi, config, openapi, wire
 from bookconnect_dm.cli import cli
 from bookconnect_dm.errors import CLOSES, ERRORS
 
@@ -68,6 +74,137 @@ def option_line(option: Command) -> str:
     return f"- {names}: {option.help}{note}"
 
 
+SETTINGS_INTRODUCTION = (
+    "Written by `make docs` from `config.py`. All come from the environment and are read once. The"
+    " demo needs none of them: it makes its own in `.demo/secrets.json`."
+)
+LIMITS_INTRODUCTION = (
+    "For each member, unless it says otherwise; 0 switches a limit off. Sizes can be set, not"
+    " switched off."
+)
+
+
+def settings_page() -> str:
+    """Every setting with its default, and what stands under it in `config.py`."""
+    parts = ["# Settings", SETTINGS_INTRODUCTION, settings_table(config.Settings, config.PREFIX)]
+    limits = settings_table(config.LimitSettings, f"{config.PREFIX}LIMIT_")
+    return "\n\n".join([*parts, "## Limits", LIMITS_INTRODUCTION, limits]) + "\n"
+
+
+def settings_table(kind: type[Any], prefix: str) -> str:
+    """One row a field."""
+    meanings = field_docstrings(kind)
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for field in dataclasses.fields(kind):
+        if prefix + field.name.upper() in config.SETTING_NAMES:
+            name = f"`{prefix}{field.name.upper()}`"
+            rows.append(f"| {name} | {default_of(field.default)} | {meanings[field.name]} |")
+    return "\n".join(rows)
+
+
+def default_of(value: object) -> str:
+    """A default as it would be written into the environment."""
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, float):
+        value = f"{value:g}"
+    return "" if value in {"", None} else f"`{value}`"
+
+
+def field_docstrings(kind: type[Any]) -> dict[str, str]:
+    """What stands under each field of a class, on one line."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body[:1])  # type: ignore[attr-defined]
+    found = {}
+    for field, after in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
+            found[field.target.id] = " ".join(ast.literal_eval(after.value).split())
+    return found
+
+
+API_INTRODUCTION = """\
+Written by `make docs` from the code that answers. A running server shows the same in full, with \
+every field, at `/docs` (OpenAPI at `/openapi.json`, AsyncAPI at `/asyncapi.json`).
+
+Three ways lead to the same functions in the database, which decide: REST, the socket, and SQL \
+for clients that come through PostgREST or [Supabase](../how-to/supabase.md). What is refused, \
+and what to do then: [errors](errors.md).
+
+## Rules of the wire
+
+- `Authorization: Bearer <JWT>` with `sub`, `aud`, `exp` and `role: authenticated`.
+- Times are RFC 3339 in UTC with six digits and `Z`. Positions and cursors are opaque: compare \
+them as strings, never parse them.
+- A message's id may be made by the client (UUIDv7). The same id with the same content again gives \
+the original, so a send is repeated until it is answered.
+- A position moves only by `message` and `message_deleted` frames in the order of their arrival, \
+and by the `position` of a sync answer; never by an acknowledgement or a page.
+- After any gap: connect, `auth`, `ready`, keep the frames that come, ask `/v1/sync` until \
+`next_cursor` is null, drop what was kept at or before each position, go live. `reload` and \
+`complete: false` mean: forget it and load it anew.
+- Unknown fields and unknown types of frames are to be ignored, by both sides.\
+"""
+
+SQL_FUNCTIONS = """\
+For `authenticated`, with `request.jwt.claims` set as PostgREST does. Arguments are passed by name.
+
+```sql
+start_conversation(recipient_id uuid, store_id uuid default null)
+    -> (conversation_id uuid, is_existing boolean)
+send_message(conversation_id uuid, content text, message_id uuid default null)
+    -> the row of direct_messages
+get_user_conversations(page_limit int default 20, before_updated_at timestamptz default null,
+    before_id uuid default null)
+get_conversation_messages(conversation_id uuid, page_limit int default 50,
+    before timestamptz default null, after timestamptz default null)
+get_conversation_changes(conversation_id uuid, since timestamptz, page_limit int default 500)
+    -> jsonb {messages, deleted, position, complete}
+sync_conversations(state jsonb) -> jsonb
+mark_conversation_as_read(conversation_id uuid, up_to timestamptz default null,
+    up_to_message uuid default null) -> timestamptz
+delete_message(message_id uuid) -> void
+get_unread_message_count(conversation_id uuid) -> int
+get_unread_conversation_count() -> int
+get_user_retention_info() -> (tier text, retention_days int, grace_ends_at timestamptz)
+get_me() -> jsonb
+get_conversation(conversation_id uuid) -> jsonb
+search_members(query text, page_limit int default 20)
+```
+
+For the service role, one bounded batch a call, until 0: `soft_delete_expired_messages()`, \
+`cleanup_expired_messages()`.\
+"""
+
+
+def api_page() -> str:
+    """Every call, every frame, every SQL function."""
+    parts = ["# API specification", API_INTRODUCTION, "## REST", "\n".join(rest_rows())]
+    clients, servers = get_args(wire.ClientFrame), get_args(wire.ServerFrame)
+    parts += ["## Socket: `/v1/realtime`", "JSON text frames. What a client says:"]
+    parts += ["\n".join(frame_rows(clients)), "What the server says:"]
+    parts += ["\n".join(frame_rows(servers)), "## SQL", SQL_FUNCTIONS]
+    return "\n\n".join(parts) + "\n"
+
+
+def rest_rows() -> Iterator[str]:
+    """One row a call."""
+    yield "| call | what it does | answers |"
+    yield "|---|---|---|"
+    for path, calls in openapi.document()["paths"].items():
+        for method, call in calls.items():
+            answers = ", ".join(call["responses"])
+            yield f"| {method.upper()} `{path}` | {call['summary']} | {answers} |"
+
+
+def frame_rows(frames: tuple[type, ...]) -> Iterator[str]:
+    """One row a frame: its meaning and an example as it goes over the wire."""
+    yield "| frame | meaning | example |"
+    yield "|---|---|---|"
+    for frame in frames:
+        example = json.dumps(asyncapi.EXAMPLES[frame])
+        meaning = " ".join((inspect.getdoc(frame) or "").split("\n\n")[0].split())
+        yield f"| `{asyncapi.EXAMPLES[frame]['type']}` | {meaning} | `{example}` |"
+
+
 def errors_page() -> str:
     """Every error code and every close code."""
     parts = [
@@ -87,7 +224,12 @@ def errors_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-PAGES = {"cli.md": commands_page, "errors.md": errors_page}
+PAGES = {
+    "api-specification.md": api_page,
+    "cli.md": commands_page,
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+}
 
 
 def main() -> int:

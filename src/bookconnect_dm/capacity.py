@@ -110,7 +110,7 @@ class Relation:
     grown: float
     """Bytes, as it grows by itself."""
     rebuilt: float
-    """Bytes, right after `bookconnect-dm compact`."""
+    """Bytes, right after `bookconnect-dm compact`, which leaves tables as they are."""
 
     @property
     def is_index(self) -> bool:
@@ -267,7 +267,7 @@ def _messages(plan: Plan, life: _Life) -> list[Relation]:
     waiting = life.stored - life.readable + plan.deleted_share * life.readable
     deleted = waiting / life.stored if life.stored else 0.0
     row = (1 - deleted) * _mean_row(plan) + deleted * _mean_row(plan, is_deleted=True)
-    heap = pages.heap_bytes(life.stored, row, varies=True)
+    heap = pages.heap_bytes(life.stored, row, varies=True) * (1 + life.dead_share)
     with_dead = life.stored * (1 + life.dead_share)
 
     def index(title: str, entry: int, grown: float, entries: float = life.stored) -> Relation:
@@ -275,7 +275,7 @@ def _messages(plan: Plan, life: _Life) -> list[Relation]:
 
     deletions = plan.deleted_share * life.readable
     return [
-        Relation(name, name, life.stored, heap * (1 + life.dead_share), heap),
+        Relation(name, name, life.stored, heap, heap),
         index("direct_messages_pkey", MESSAGE_KEY, _key_bytes(plan, life)),
         index(
             "idx_messages_conversation_sent", BY_CONVERSATION, _by_conversation_bytes(plan, life)

@@ -38,18 +38,31 @@ class LimitSettings:
     """
 
     sends_per_second: float = 10.0
+    """Messages a second, in the long run."""
     send_burst: int = 200
+    """Messages at once, after a pause."""
     starts_per_hour: int = 60
+    """Conversations started in an hour."""
     sockets: int = 20
+    """Sockets open at once."""
     frames_per_second: float = 50.0
+    """Frames a second of a socket, in the long run."""
     frame_burst: int = 400
+    """Frames at once of a socket."""
     auth_seconds: float = 10.0
+    """Time for a new socket's `auth` frame."""
     request_seconds: float = 30.0
+    """Time for a request to come in whole; its head (all but the body) has 64 KiB at most."""
     frame_bytes: int = FRAME_BYTES
+    """The largest frame."""
     body_bytes: int = 1_048_576
+    """The largest body of a request."""
     page: int = 100
+    """The largest `limit` of a page."""
     waiting_sends: int = 5_000
+    """Sends that may wait in a server process."""
     socket_queue: int = 1_000
+    """Frames that may wait for one socket before it is cut off."""
 
     @classmethod
     def off(cls) -> LimitSettings:
@@ -62,29 +75,59 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that differs between two installations. Secrets stay out of its `repr`."""
+    """Everything that differs between two installations. Secrets stay out of its `repr`.
+
+    What stands under a setting here is what the reference page says of it.
+    """
 
     database_url: str = field(default="", repr=False)
+    """The API's login, `bookconnect_dm_server`. `serve` needs it."""
     admin_url: str = field(default="", repr=False)
+    """The owner of the schema, for commands; the server never needs it."""
     feed_url: str = field(default="", repr=False)
+    """The login that reads the log, `bookconnect_dm_feed`; direct, never through a pooler. `serve`
+    needs it.
+    """
     retention_url: str = field(default="", repr=False)
+    """The login of the retention worker; direct. `serve` runs a worker only if it is set;
+    `retention run` takes `ADMIN_URL` without it.
+    """
     retention_schedule: tuple[str, ...] = ("01:00", "02:00")
+    """When the worker runs, in UTC."""
     host_adapter: str = "standalone"
-    """One that ships, or the path of one's own `.sql` file."""
+    """How the host application's tables are asked: `standalone`, `bookconnect`, `supabase`, or the
+    path of [your own adapter](../how-to/adapters.md).
+    """
     jwt_secret: str = field(default="", repr=False)
+    """Signs the members' tokens with HS256; 32 bytes or more. `serve` needs this or the next."""
     jwks_url: str = ""
+    """Where the host publishes the public keys of its tokens."""
     jwt_audience: str = "authenticated"
+    """What a token's `aud` must contain."""
     jwt_issuer: str = ""
+    """What a token's `iss` must be; not checked when unset."""
     instance: str = ""
+    """The name of this server process, the same after a restart: `a-z`, `0-9`, `_`; unset, it is
+    made from host name and port. Its replication slot is `bookconnect_dm_<INSTANCE>`.
+    """
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = 8080
+    """The port to listen on."""
     log_level: LogLevel = "info"
+    """`debug`, `info`, `warning` or `error`."""
     recovery_window: int = 7
+    """Days between the soft and the final deletion of an expired message."""
     prepared_statements: PreparedStatements = "auto"
+    """`off` behind a pooler in transaction mode."""
     ephemeral: Ephemeral = "on"
-    """Typing and presence."""
+    """Who is typing, and who is online, told to people who share a conversation; `off` tells
+    nobody.
+    """
     pool_size: int = 10
+    """Connections to the database for a server process, at most."""
     origins: tuple[str, ...] = ("*",)
+    """Pages that may call from a browser: origins separated by commas."""
     limits: LimitSettings = field(default_factory=LimitSettings)
 
     @classmethod

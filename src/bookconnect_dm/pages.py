@@ -43,6 +43,7 @@ TOAST_FROM: Final = 2032
 TOAST_POINTER: Final = (18, 1)
 """What stands in the row then."""
 _TOAST_CHUNK: Final = 1996
+_ROWS_TO_PACK: Final = 60
 
 IN_ORDER: Final = 0.9
 """How full leaves are whose entries come at the end (B-tree's fillfactor), or after REINDEX."""
@@ -123,12 +124,20 @@ def fill_of_runs(run: float, entry: int) -> float:
 
 
 def toast_bytes(size: int) -> float:
-    """What a column of `size` bytes takes in the TOAST table and its index, if not compressed."""
-    chunks = math.ceil(size / _TOAST_CHUNK)
-    chunk = heap_row((4, 4), (4, 4), text(math.ceil(size / chunks)))
-    per_page = (PAGE - _PAGE_HEADER) // (chunk + _POINTER)
+    """What a column of `size` bytes takes in the TOAST table and its index, if not compressed.
+
+    Chunks lie one after another: a short last one costs a page its place for a fourth long one.
+    """
+    whole, rest = divmod(size, _TOAST_CHUNK)
+    chunks = [_TOAST_CHUNK] * whole + [rest] * (rest > 0)
+    pages, room = 0, 0
+    for chunk in chunks * _ROWS_TO_PACK:
+        needed = heap_row((4, 4), (4, 4), (4 + chunk, 4)) + _POINTER
+        if needed > room:
+            pages, room = pages + 1, PAGE - _PAGE_HEADER
+        room -= needed
     entry = (index_entry((4, 4), (4, 4)) + _POINTER) / IN_ORDER
-    return chunks * (PAGE / per_page + entry)
+    return PAGE * pages / _ROWS_TO_PACK + len(chunks) * entry
 
 
 def posting_bytes(entries: float) -> float:

@@ -39,7 +39,7 @@ def test_the_missions_store() -> None:
     found = figures(Plan())
     assert found.readable == 25_000 * (0.7 * 30 + 0.2 * 180 + 0.1 * 365)
     assert found.stored == found.readable + 25_000 * 7 * (0.7 + 0.2)
-    assert found.index_share() > 4 * found.index_share(rebuilt=True) / 1.5
+    assert found.index_share() > 3 * found.index_share(rebuilt=True)
     assert sum(r.entries for r in found.relations if r.name == "conversations") == 2_500
     assert found.connections == 2 * 11 + 4
     assert found.sockets == 750
