@@ -16,6 +16,7 @@ import typer
 from bookconnect_dm import __version__
 from bookconnect_dm.commands import operating, planning, serving
 from bookconnect_dm.commands.common import say
+from bookconnect_dm.commands.loading import load_cli
 from bookconnect_dm.commands.migrating import migrate_cli
 from bookconnect_dm.commands.retaining import retention_cli
 from bookconnect_dm.config import PREFIX
@@ -39,6 +40,7 @@ for command in (
     planning.compact,
 ):
     cli.command()(command)
+cli.add_typer(load_cli, name="load")
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(retention_cli, name="retention")
 

@@ -89,6 +89,7 @@ class Client:
         self._changed = asyncio.Condition()
         self._failure: Problem | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._socket: ClientConnection | None = None
         self._has_synced = False
         self._expires_at = ""
         self.user_id: str | None = None
@@ -184,6 +185,12 @@ class Client:
         """Deletes a message of one's own, for both."""
         await self._answer("DELETE", f"/messages/{message_id}", {}, None)
 
+    async def typing(self, conversation_id: Id) -> None:
+        """Tells the other one that the member is writing; tells nobody while there is no socket."""
+        if self._socket is not None:
+            with contextlib.suppress(ConnectionClosed):
+                await self._say(self._socket, wire.TypingFrame(UUID(str(conversation_id))))
+
     async def members(self, query: str = "", *, limit: int = 20) -> list[wire.Member]:
         """People of the member's stores whom he could write to."""
         values = {"query": query, "limit": limit}
@@ -274,9 +281,11 @@ class Client:
                 asyncio.create_task(self._catch_up(socket)),
                 asyncio.create_task(self._renew(socket)),
             ]
+            self._socket = socket
             try:
                 await self._receive(socket, work)
             finally:
+                self._socket = None
                 for task in work:
                     task.cancel()
                 await asyncio.wait(work)

@@ -369,3 +369,90 @@ from pg_index as i
 inner join pg_class as c on i.indexrelid = c.oid
 inner join pg_namespace as n on c.relnamespace = n.oid
 where i.indrelid = 'public.direct_messages'::regclass and not i.indisvalid and c.relname ~ '_cc(new|old)\d*$';
+
+-- name: allow_load
+insert into messaging.settings (name, value)
+values ('load_allowed_until', extract(epoch from clock_timestamp() + make_interval(hours => %(hours)s))::text)
+on conflict (name) do update set value = excluded.value;
+
+-- name: load_allowed
+-- Seconds for which load is still allowed here (none: it is not), and which database this is to its members.
+select
+    (
+        select s.value::float8 - extract(epoch from clock_timestamp())::float8
+        from messaging.settings as s
+        where s.name = 'load_allowed_until'
+    ),
+    messaging.epoch();
+
+-- name: forbid_load
+delete from messaging.settings where name = 'load_allowed_until';
+
+-- name: has_own_members
+-- Whether the members' table is one that we made.
+select obj_description(to_regclass('public.users'), 'pg_class') = 'Made by bookconnect-dm for the standalone host.';
+
+-- name: make_load_members
+-- A store of their own, so that nobody's inbox fills with what simulated members say.
+with store as (
+    insert into public.stores (id, name) values ('10ad0000-0000-4000-8000-000000000000', 'Load')
+    on conflict (id) do nothing
+),
+
+made as (
+    select
+        ('10ad0000-0000-4000-9000-' || lpad(to_hex(n), 12, '0'))::uuid as id, 'load_' || n as username,
+        (array['privileged', 'free', 'free', 'privileged_plus', 'free', 'free', 'free', 'privileged', 'free', 'free'])
+        [1 + mod(n, 10)] as tier
+    from generate_series(0, %(members)s - 1) as n
+),
+
+accounts as (
+    insert into auth.users (id) select m.id from made as m on conflict (id) do nothing
+),
+
+members as (
+    insert into public.users (id, username, displayname, user_tier)
+    select m.id, m.username, initcap(replace(m.username, '_', ' ')), m.tier from made as m
+    on conflict (id) do nothing
+)
+
+insert into public.store_members (store_id, user_id)
+select '10ad0000-0000-4000-8000-000000000000', m.id from made as m
+on conflict (store_id, user_id) do nothing;
+
+-- name: remove_load_members
+-- With all that they have said.
+with gone as (
+    delete from auth.users as u
+    using public.store_members as s
+    where s.user_id = u.id and s.store_id = '10ad0000-0000-4000-8000-000000000000'
+    returning u.id
+),
+
+store as (
+    delete from public.stores as s where s.id = '10ad0000-0000-4000-8000-000000000000'
+)
+
+select count(*) from gone;
+
+-- name: load_members
+-- Who may be simulated: members of one store (the one made for it, else the largest), a third of them such as may
+-- start conversations, where there are so many.
+select m.user_id, m.may_start
+from (
+    select
+        h.user_id, t.may_start,
+        row_number() over (partition by t.may_start order by h.user_id) * case when t.may_start then 2 else 1 end as turn
+    from messaging.host_members((
+        select x.id
+        from public.stores as x
+        order by
+            x.id = '10ad0000-0000-4000-8000-000000000000' desc,
+            (select count(*) from messaging.host_members(x.id)) desc
+        limit 1
+    )) as h
+    cross join lateral (select messaging.known_tier(messaging.host_tier(h.user_id)) <> 'free' as may_start) as t
+) as m
+order by m.turn, m.may_start desc
+limit %(members)s;
