@@ -46,14 +46,16 @@ check: $(DONE)/dev $(DONE)/typescript ## formatters, linters, types, import cont
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 $(SQL) > $(DONE)/sqlfluff.log || { cat $(DONE)/sqlfluff.log; exit 1; }
 	$(BIN)/python tools/check_sql.py
 	$(BIN)/python tools/write_reference.py --check
+	$(BIN)/mkdocs build --strict --quiet --site-dir "$(CURDIR)/$(DONE)/site"
 	$(WITH_NODE) $(TSC) -p tests/ui/tsconfig.json
 
 format: $(DONE)/dev ## put the code into the house's format
 	$(BIN)/ruff check --quiet --fix-only .
 	$(BIN)/ruff format .
 
-docs: $(DONE)/dev ## write the reference pages that are made from the code
+docs: $(DONE)/dev ## write the reference pages that are made from the code, and the site (site/index.html)
 	$(BIN)/python tools/write_reference.py
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(DONE)/dev ## the benchmarks
 	$(BIN)/python -m bench.live
@@ -64,7 +66,7 @@ proof: $(DONE)/dev ## the full-size proofs (long)
 	PROOF=1 $(PYTEST) tests/ui
 
 clean: ## remove what make made; the demo's database too
-	rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .demo build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 tools: ## install what the tests need beside Python (Debian as root), else list what is missing
 	@sh tools/install-system-tools.sh

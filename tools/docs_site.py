@@ -8,12 +8,14 @@ Does not know: what a page says.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_THE_ROOT = {
@@ -39,6 +41,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = with_links_from((ROOT / name).read_text("utf-8"), place)
         files.append(File.generated(config, place, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Set links to pages at the root right: a checkout and the site have them in two places.
+
+    And take away what stands behind a block's language: it is for the test that runs the block.
+    """
+    for name, place in FROM_THE_ROOT.items():
+        there = posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
+        up = "../" * (page.file.src_uri.count("/") + 1)
+        markdown = markdown.replace(f"]({up}{name})", f"]({there})")
+    return re.sub(r"^```(\w+) .*$", r"```\1", markdown, flags=re.MULTILINE)
 
 
 def with_links_from(text: str, place: str) -> str:

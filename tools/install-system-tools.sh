@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need and no wheel brings: a Chromium, PostgreSQL 15 and PgBouncer. On Debian as
+# What the tests need and no wheel brings: Chromium, PostgreSQL 15, PgBouncer, nginx, Caddy, systemd. On Debian as
 # root they are installed; elsewhere everything that is missing is listed at once. Without them the
 # tests that need them are skipped by name, and fail in CI (CI=true).
 set -eu
@@ -27,6 +27,18 @@ fi
 
 if [ -z "${PGBOUNCER:-}" ] && ! command -v pgbouncer > /dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
     need pgbouncer "pgbouncer, or PGBOUNCER=/path/to/it"
+fi
+
+if ! command -v nginx > /dev/null && [ ! -x /usr/sbin/nginx ]; then
+    need nginx "nginx (the example in ops/nginx is started)"
+fi
+
+if ! command -v caddy > /dev/null; then
+    need caddy "caddy (the example in ops/caddy is started)"
+fi
+
+if ! command -v systemd-analyze > /dev/null; then
+    need systemd "systemd-analyze (reads the units in ops/systemd)"
 fi
 
 if [ -z "$packages" ]; then

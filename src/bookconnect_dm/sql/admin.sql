@@ -443,7 +443,8 @@ select m.user_id, m.may_start
 from (
     select
         h.user_id, t.may_start,
-        row_number() over (partition by t.may_start order by h.user_id) * case when t.may_start then 2 else 1 end as turn
+        row_number() over (partition by t.may_start order by h.user_id)
+        * case when t.may_start then 2 else 1 end as turn
     from messaging.host_members((
         select x.id
         from public.stores as x
