@@ -1,7 +1,8 @@
 #!/bin/sh
-# What the tests need and no wheel brings: Chromium, PostgreSQL 15, PgBouncer, nginx, Caddy, systemd. On Debian as
-# root they are installed; elsewhere everything that is missing is listed at once. Without them the
-# tests that need them are skipped by name, and fail in CI (CI=true).
+# What the tests need and no wheel brings: a Chromium, PostgreSQL 15, PgBouncer, nginx, Caddy and
+# systemd's own checker. On Debian as root they are installed; elsewhere everything that is missing
+# is listed at once. Without them the tests that need them are skipped by name, and fail in CI
+# (CI=true).
 set -eu
 
 packages=

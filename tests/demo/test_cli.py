@@ -50,7 +50,8 @@ def test_the_version_is_the_packages() -> None:
 @pytest.mark.parametrize(
     "command",
     ["", "demo", "serve", "token", "doctor", "migrate", "migrate up", "migrate down",
-     "migrate status", "migrate verify", "migrate export", "retention", "retention run"],
+     "migrate status", "migrate verify", "migrate export", "retention", "retention run",
+     "capacity", "compact", "load", "load allow", "load run", "load end"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
     done = _run(*command.split(), "--help")
@@ -68,6 +69,9 @@ def test_every_command_explains_itself(command: str) -> None:
         ),
         (["migrate", "up"], {}, ["BOOKCONNECT_DM_ADMIN_URL"]),
         (["doctor"], {}, ["BOOKCONNECT_DM_ADMIN_URL"]),
+        (["compact"], {}, ["BOOKCONNECT_DM_ADMIN_URL"]),
+        (["load", "allow"], {}, ["BOOKCONNECT_DM_ADMIN_URL"]),
+        (["load", "run"], {"ADMIN_URL": "postgresql://x"}, ["BOOKCONNECT_DM_JWT_SECRET"]),
         (["retention", "run", "--once"], {}, ["BOOKCONNECT_DM_RETENTION_URL"]),
         (["token", "--user", "ada"], {}, ["BOOKCONNECT_DM_JWT_SECRET", "make demo"]),
         (["token", "--user", "ada"], {"JWT_SECRET": "short"}, ["32 bytes"]),
