@@ -106,6 +106,7 @@ class Server:
             on_transaction=self.hub.publish,
             on_gap=self._on_gap,
             on_note=self.announcer.hear if self.announcer else None,
+            log_snapshot=self.store.log_standby_snapshot,
         )
         self._door = Door(
             settings,

@@ -30,7 +30,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from bookconnect_dm import wire
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.sync import Change, Found, Merge
+from bookconnect_dm.sync import Change, Forget, Found, Merge
 
 __all__ = ["Client", "new_message_id"]
 
@@ -47,6 +47,9 @@ EVENTS: Final = 1_000
 """Events that wait for their reader; with more, the socket is not read until he catches up."""
 RENEW: Final = 0.8
 """A token is renewed when this much of what was left of it at the sign-in has passed."""
+REFUSALS: Final = 3
+"""Tokens refused in a row, all but the first asked for anew: then it is no accident."""
+PAGE: Final = 100
 
 _UNAUTHENTICATED: Final = 4401
 _FINAL_CLOSES: Final = {4403: "PERMISSION_DENIED"}
@@ -91,6 +94,10 @@ class Client:
         self._listener: asyncio.Task[None] | None = None
         self._socket: ClientConnection | None = None
         self._has_synced = False
+        self._unloaded: dict[str, str] = {}
+        """Conversations that began while nobody listened, with the place up to which to tell them;
+        a connection may end before their messages are loaded, and the next one goes on here."""
+        self._refusals = 0
         self._expires_at = ""
         self.user_id: str | None = None
         """The member, once a socket was accepted."""
@@ -205,7 +212,7 @@ class Client:
     @property
     def is_live(self) -> bool:
         """True while events come as they happen."""
-        return self._merge.is_live
+        return self._socket is not None and self._merge.is_live
 
     async def events(self) -> AsyncIterator[Change]:
         """What happens from now on, in order, nothing twice; across lost connections as well.
@@ -238,7 +245,7 @@ class Client:
                 self._changed.notify_all()
 
     async def _stay_connected(self) -> None:
-        pause_s, refusals = PAUSE_S[0], 0
+        pause_s = PAUSE_S[0]
         while True:
             began = time.monotonic()
             try:
@@ -247,9 +254,7 @@ class Client:
                 if problem.code not in _AGAIN:
                     raise
             except ConnectionClosed as closed:
-                code = closed.rcvd.code if closed.rcvd else 1006
-                refusals = refusals + 1 if code == _UNAUTHENTICATED else 0
-                self._judge(code, closed, refusals)
+                self._judge(closed)
             except (OSError, TimeoutError, InvalidHandshake, wire.MalformedError):
                 pass  # not there, or not itself: again after a pause
             self.reconnects += 1
@@ -258,12 +263,13 @@ class Client:
             await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
             pause_s = min(pause_s * 2, PAUSE_S[1])
 
-    def _judge(self, code: int, closed: ConnectionClosed, refusals: int) -> None:
+    def _judge(self, closed: ConnectionClosed) -> None:
         """Lets a connection that was closed be tried again, or raises."""
-        reason = closed.rcvd.reason if closed.rcvd else ""
+        code, reason = _close_of(closed)
         if code == _UNAUTHENTICATED:
             self._token = None
-            if refusals > 1:
+            # A token that has ended, on a live socket or in waiting, is no refusal yet.
+            if self._refusals >= REFUSALS:
                 raise Problem("UNAUTHENTICATED", reason)
         elif code in _FINAL_CLOSES:
             raise Problem(_FINAL_CLOSES[code], reason)
@@ -274,6 +280,7 @@ class Client:
         async with connect(url, compression=None, open_timeout=REQUEST_S) as socket:
             async with asyncio.timeout(READY_S):
                 ready = await self._sign_in(socket)
+            self._refusals = 0
             self.user_id = ready.user_id
             self._expires_at = ready.token_expires_at
             self._merge.begin()
@@ -296,7 +303,11 @@ class Client:
     async def _sign_in(self, socket: ClientConnection) -> wire.ReadyFrame:
         await self._say(socket, wire.AuthFrame(await self._current_token()))
         while True:
-            frame = wire.decode_server_frame(await socket.recv())
+            try:
+                frame = wire.decode_server_frame(await socket.recv())
+            except ConnectionClosed as closed:
+                self._refusals += _close_of(closed)[0] == _UNAUTHENTICATED
+                raise
             if isinstance(frame, wire.ReadyFrame):
                 return frame
             if isinstance(frame, wire.ErrorFrame):
@@ -320,25 +331,54 @@ class Client:
         """Asks until nothing is left to ask. A failure ends the connection: all begins anew."""
         try:
             while not self._merge.is_live:
+                await self._load_new()
                 while self._merge.request is not None:
                     changes = self._merge.answered(await self.sync(self._merge.request))
+                    self._note_new(changes)
                     await self._tell(changes)
-                    if self._has_synced:
-                        await self._load_new(changes)
+                    await self._load_new()
                 await self._tell(self._merge.finish())
             self._has_synced = True
         except Exception:
-            await socket.close()
+            # Not closed politely: that waits, and whoever reads the socket would then end us first
+            # and never know why.
+            socket.transport.abort()
             raise
 
-    async def _load_new(self, changes: list[Change]) -> None:
+    def _note_new(self, changes: list[Change]) -> None:
+        """Remembers whose messages have to be told: not at first, when all is loaded by pages."""
+        for change in changes:
+            if isinstance(change, Forget):
+                self._has_synced = False
+                self._unloaded.clear()
+            elif isinstance(change, wire.ReloadFrame | wire.ConversationRemovedFrame):
+                self._unloaded.pop(change.conversation_id, None)
+            elif isinstance(change, Found) and change.is_new and self._has_synced:
+                conversation_id = change.conversation.id
+                self._unloaded[conversation_id] = self._merge.positions.get(conversation_id, "")
+
+    async def _load_new(self) -> None:
         """Tells what was written in conversations that began while nobody listened."""
-        for found in changes:
-            if isinstance(found, Found) and found.is_new:
-                page = await self.messages(found.conversation.id)
-                position = self._merge.positions.get(found.conversation.id, "")
-                known = [m for m in page.messages if m.sent_at <= position]
-                await self._tell([wire.MessageFrame(message) for message in known])
+        while self._unloaded:
+            conversation_id, position = next(iter(self._unloaded.items()))
+            messages = await self._all_messages(conversation_id)
+            del self._unloaded[conversation_id]  # and told: nothing comes between
+            await self._tell([wire.MessageFrame(m) for m in messages if m.sent_at <= position])
+
+    async def _all_messages(self, conversation_id: str) -> list[wire.DMMessage]:
+        messages: list[wire.DMMessage] = []
+        before: str | None = None
+        while True:
+            try:
+                page = await self.messages(conversation_id, limit=PAGE, before=before)
+            except Problem as problem:
+                if problem.code != "CONVERSATION_NOT_FOUND":  # it is not his any more
+                    raise
+                return []
+            messages[:0] = page.messages
+            before = page.next_cursor
+            if before is None:
+                return messages
 
     async def _renew(self, socket: ClientConnection) -> None:
         """Shows a fresh token before the last one ends. Refused, it is shown at the next socket."""
@@ -407,8 +447,8 @@ class Client:
     async def _try(
         self, method: str, path: str, query: dict[str, Any], body: object
     ) -> bytes | Problem:
-        """One attempt; a second one with a fresh token when the first is not accepted."""
-        for is_last in (False, True):
+        """One attempt; another with a fresh token while the last one is not accepted."""
+        for refusals in range(1, REFUSALS + 1):
             try:
                 headers = {"authorization": f"Bearer {await self._current_token()}"}
             except Problem as problem:
@@ -429,10 +469,16 @@ class Client:
                 return Problem("UNAVAILABLE", f"The server cannot be reached: {error!r}")
             if answer.is_success:
                 return answer.content
-            if answer.status_code != httpx.codes.UNAUTHORIZED or is_last:
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
                 return _problem_of(answer)
             self._token = None
+            if refusals == REFUSALS:
+                return _problem_of(answer)
         raise AssertionError("unreachable")
+
+
+def _close_of(closed: ConnectionClosed) -> tuple[int, str]:
+    return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (1006, "")
 
 
 def _problem_of(answer: httpx.Response) -> Problem:

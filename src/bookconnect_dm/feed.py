@@ -19,7 +19,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -31,6 +31,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bookconnect_dm import notes, pgoutput
 from bookconnect_dm.db import load_queries
+from bookconnect_dm.errors import Problem
 from bookconnect_dm.events import STALE_S, Assembler, Transaction
 from bookconnect_dm.pgoutput import format_lsn, parse_lsn
 from bookconnect_dm.progress import Progress
@@ -47,6 +48,8 @@ CONNECT_S: Final = 5.0
 COMMAND_S: Final = 10.0
 CREATE_S: Final = 300.0
 """Making a slot waits for every transaction of the cluster that writes at that moment."""
+SNAPSHOT_S: Final = 1.0
+"""How often the primary is asked for a snapshot while a slot is made on a standby."""
 TAKEOVER_S: Final = 15.0
 """How long a slot that somebody still reads is waited for."""
 LOOK_S: Final = 600.0
@@ -99,9 +102,9 @@ class Feed:
 
     `on_gap` is called when transactions were lost or left out: everybody has to read anew.
     `on_note` takes what was put into the log under our name, and when PostgreSQL sent it (its
-    clock, in seconds): anybody may do that, so nothing in it can be trusted. Start `run` in a task
-    of its own and call `stop` in the end; a `run` that is cancelled instead leaves the slot for
-    the next process.
+    clock, in seconds): anybody may do that, so nothing in it can be trusted. `log_snapshot` asks
+    the primary for what a slot on a standby waits for. Start `run` in a task of its own and call
+    `stop` in the end; a `run` that is cancelled instead leaves the slot for the next process.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Feed:
         on_transaction: Callable[[Transaction], None],
         on_gap: Callable[[], None],
         on_note: Callable[[bytes, float], None] | None = None,
+        log_snapshot: Callable[[], Awaitable[None]] | None = None,
         look_s: float = LOOK_S,
     ) -> None:
         self._url = feed_url
@@ -119,6 +123,7 @@ class Feed:
         self._on_transaction = on_transaction
         self._on_gap = on_gap
         self._on_note = on_note
+        self._log_snapshot = log_snapshot
         self._look_s = look_s
         self._queries = load_queries(
             (files("bookconnect_dm") / "sql" / "feed.sql").read_text("utf-8")
@@ -321,12 +326,34 @@ class Feed:
 
     async def _create_slot(self, connection: Connection) -> int:
         command = f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput NOEXPORT_SNAPSHOT'
-        async with asyncio.timeout(CREATE_S):
-            row = await (await connection.execute(command)).fetchone()
+        ((is_standby,),) = await self._ask(connection, "is_standby")
+        asking = asyncio.create_task(self._ask_for_snapshots()) if is_standby else None
+        try:
+            async with asyncio.timeout(CREATE_S):
+                row = await (await connection.execute(command)).fetchone()
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.wait([asking])
         if row is None:
             raise FeedError(f"Slot {self._slot} was not made.")
-        log.info("slot_made", slot=self._slot)
+        log.info("slot_made", slot=self._slot, on_standby=is_standby)
         return parse_lsn(row[1])
+
+    async def _ask_for_snapshots(self) -> None:
+        """A slot on a standby is made when the primary logs who is at work, which it seldom does.
+
+        Where our login may not ask for that, the slot is made all the same, when it happens.
+        """
+        while self._log_snapshot is not None:
+            try:
+                await self._log_snapshot()
+            except Problem as problem:
+                hint = "Let the API's login execute pg_log_standby_snapshot() on the primary."
+                log.warning("standby_snapshot_refused", error=problem.detail, what_to_do=hint)
+                if problem.code != "UNAVAILABLE":
+                    return
+            await asyncio.sleep(SNAPSHOT_S)
 
     async def _drop_slot(self, connection: Connection, slot: str | None = None) -> bool:
         """Drops a slot that nobody reads. True when there is none of that name afterwards."""

@@ -223,6 +223,10 @@ class Store:
         """Deletes a message for both."""
         await self._database.fetch("delete", actor=actor, message_id=message_id)
 
+    async def log_standby_snapshot(self) -> None:
+        """Puts into the log what a slot on a standby waits for. Raises `Problem`."""
+        await self._database.fetch_one("log_standby_snapshot")
+
     async def members(self, actor: UUID, *, query: str, limit: int) -> wire.MemberPage:
         """People of the member's stores whose name contains `query`."""
         rows = await self._database.fetch(

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from bookconnect_dm import migrate
-from bookconnect_dm.embedded import EmbeddedPostgres
+from bookconnect_dm.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 __all__ = [
     "FAST",
@@ -144,6 +145,21 @@ class Cluster:
         if self._supabase is not None:
             self._supabase.destroy()
         self.embedded.destroy()
+
+    def crash(self) -> None:
+        """Kill the server as a power cut would, and start it again."""
+        self.embedded.kill()
+        end = time.monotonic() + 15
+        while True:
+            try:
+                self.embedded.start()
+            except EmbeddedPostgresError as error:
+                # Its last backends may need a moment to notice that it is dead.
+                if "shared memory" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
 
     def execute(self, statement: str | sql.Composed, *arguments: object) -> list[Any]:
         """Run one statement as the owner in the maintenance database, outside transactions."""

@@ -279,6 +279,7 @@ def test_the_document_and_its_page_are_served(client: Client, server: RunningSer
     document = nobody.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     assert "/demo/sign-in" not in document["paths"]
+    assert nobody.get("/asyncapi.json").json()["asyncapi"].startswith("3.")
     page = nobody.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     for name in re.findall(r'(?:href|src)="(/docs/[^"]+)"', page.text):

@@ -6,6 +6,9 @@ select count(*)
 from pg_catalog.pg_publication
 where pubname = any(%(publications)s);
 
+-- name: is_standby
+select pg_is_in_recovery();
+
 -- name: slot
 select
     plugin,
