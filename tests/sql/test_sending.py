@@ -27,12 +27,13 @@ def send(db: Connection, conversation: UUID, content: str, message: UUID | None 
 
 
 def batch(world: World, rows: Sequence[tuple[UUID, UUID, UUID, str]]) -> dict[int, dict[str, Any]]:
-    """Send (actor, message, conversation, content) rows as the server does; by row number."""
+    """Send (actor, message, conversation, content) rows as the server does; by row number, once."""
     with world.db.connect("bookconnect_dm_server", autocommit=True) as db:
         found = db.execute(
             "select * from messaging.send_batch(%s, %s, %s, %s)",
             [list(c) for c in zip(*rows, strict=True)],
         ).fetchall()
+    assert len(found) == len(rows)
     return {row["n"]: row for row in found}
 
 

@@ -112,9 +112,10 @@ for select using (
     and messaging.is_participant(conversation_id)
 );
 
+-- auth.uid() without a subselect: in a batch each row has a sender of his own, and a subselect would be asked once.
 drop policy if exists "Users can send messages" on public.direct_messages;
 create policy "Users can send messages" on public.direct_messages
-for insert with check (sender_id = (select auth.uid()) and messaging.can_send(conversation_id));
+for insert with check (sender_id = auth.uid() and messaging.can_send(conversation_id));
 
 -- Soft deletion only, once, by the sender; delete_message() is the way. With a grant, an UPDATE that reads no column
 -- (no WHERE, no RETURNING) is held against this policy alone, any other against the SELECT policy too, which hides

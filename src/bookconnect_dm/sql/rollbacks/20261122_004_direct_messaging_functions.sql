@@ -20,6 +20,7 @@ drop function if exists messaging.membership (uuid);
 drop function if exists messaging.send_batch (uuid [], uuid [], uuid [], text []);
 drop function if exists messaging.send_one (uuid, uuid, uuid, text, int);
 drop function if exists messaging.become (uuid);
+drop function if exists messaging.speak_as (uuid);
 drop function if exists messaging.repair_clock (uuid);
 drop function if exists messaging.release_hold (uuid);
 drop function if exists messaging.place_hold (uuid, text);
