@@ -1,0 +1,50 @@
+"""The baseline of every send: a plain INSERT, as fast as PostgreSQL takes it.
+
+In charge of: pgbench with one row a statement, 16 clients, prepared, into the mission's own table.
+Knows about: stores.sql, which makes that table.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from bench.harness import Bench
+from bookconnect_dm.embedded import wheel_bin_dir
+
+__all__ = ["CLIENTS", "inserts_per_s"]
+
+CLIENTS = 16
+SCRIPT = """\
+\\set n random(1, {conversations})
+\\set s random(1, 500)
+insert into mission.direct_messages (conversation_id, sender_id, content, retention_expires_at)
+values (
+    ('c0000000-0000-4000-8000-' || lpad(to_hex(:n::int), 12, '0'))::uuid,
+    ('e0000000-0000-4000-8000-' || lpad(to_hex(:s::int), 12, '0'))::uuid,
+    '{content}', now() + interval '30 days'
+);
+"""
+
+
+def inserts_per_s(bench: Bench, database: str, *, conversations: int, seconds: float) -> float:
+    """Rows a second."""
+    content = ("Have you read the one about the lighthouse? " * 3)[:97]
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
+        script.write(SCRIPT.format(conversations=conversations, content=content))
+        script.flush()
+        done = subprocess.run(
+            [
+                str(wheel_bin_dir() / "pgbench"), "--no-vacuum", "--protocol=prepared",
+                f"--client={CLIENTS}", "--jobs=2", f"--time={max(1, round(seconds))}",
+                f"--file={script.name}", bench.admin_url(database),
+            ],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    found = re.search(r"tps = ([\d.]+)", done.stdout)
+    if found is None or done.returncode:
+        raise SystemExit(f"pgbench failed: {done.stderr.strip()[-500:]}")
+    Path(script.name).unlink(missing_ok=True)
+    return float(found[1])
