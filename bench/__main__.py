@@ -1,6 +1,6 @@
 """`make bench`: every scenario, then the page.
 
-    python -m bench [--full] [--only NAME ...] [--seconds S] [--pairs N] [--no-page]
+python -m bench [--full] [--only NAME ...] [--seconds S] [--pairs N] [--no-page]
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def main() -> None:
         pairs=arguments.pairs or usual.pairs,
     )
     chosen = arguments.only or [
-        name for name, one in known.items() if arguments.full or not getattr(one, "FULL_ONLY", False)
+        name
+        for name, one in known.items()
+        if arguments.full or not getattr(one, "FULL_ONLY", False)
     ]
     results = FOLDER / f"results-{size.name}.json"
     known_results = _read(results)

@@ -139,7 +139,9 @@ class Bench:
             process.terminate()
             process.wait(20)
 
-    def start_server(self, database: str, **settings: str) -> tuple[subprocess.Popen[bytes], Server]:
+    def start_server(
+        self, database: str, **settings: str
+    ) -> tuple[subprocess.Popen[bytes], Server]:
         """Start `serve`; ends the process itself when the server does not become ready."""
         port = pick_port(0)
         ours = {

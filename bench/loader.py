@@ -106,7 +106,9 @@ def rows(
             continue
         expires_at = sent_at + (period if steady else 366 * 86_400_000_000)
         ms = sent_at // 1000 + EPOCH_S * 1000
-        message_id = pack_id(ms << 16 | 0x7000 | (r >> 40) & 0xFFF, 1 << 63 | (r >> 34) & (1 << 62) - 1)
+        message_id = pack_id(
+            ms << 16 | 0x7000 | (r >> 40) & 0xFFF, 1 << 63 | (r >> 34) & (1 << 62) - 1
+        )
         text = contents[r >> 84]
         piece += (head(8, 16, message_id, 16, conversation, 16, sender, len(text)), text)
         if r >> 77 & 127:

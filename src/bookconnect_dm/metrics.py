@@ -72,6 +72,7 @@ class Metrics:
         self._sockets = Gauge(p + "sockets", "Open sockets.", registry=r)
         self._closes = Counter(p + "socket_closes", "Closed by us, by code.", ["code"], registry=r)
         self._limited = Counter(p + "limited", "Refused by a limit.", ["limit"], registry=r)
+        self._known: dict[tuple[object, ...], Counter] = {}
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """An HTTP request was answered."""
@@ -80,7 +81,7 @@ class Metrics:
 
     def statement(self, name: str, outcome: str, seconds: float) -> None:
         """A statement ended."""
-        self._statements.labels(name, outcome).inc()
+        self._of(self._statements, name, outcome).inc()
         self._statement_s.labels(name).observe(seconds)
 
     def repeated(self, name: str) -> None:
@@ -102,7 +103,7 @@ class Metrics:
 
     def sent(self, outcome: str, seconds: float) -> None:
         """A send was answered."""
-        self._sends.labels(outcome).inc()
+        self._of(self._sends, outcome).inc()
         self._send_s.observe(seconds)
 
     def batch(self, rows: int) -> None:
@@ -111,7 +112,7 @@ class Metrics:
 
     def frame(self, kind: str) -> None:
         """A frame came in."""
-        self._frames.labels(kind).inc()
+        self._of(self._frames, kind).inc()
 
     def written(self, frames: int) -> None:
         """Frames went out."""
@@ -130,6 +131,14 @@ class Metrics:
     def limited(self, limit: str) -> None:
         """A limit refused something."""
         self._limited.labels(limit).inc()
+
+    def _of(self, counter: Counter, *labels: str) -> Counter:
+        """The counter of these labels; the library's own look-up takes ten times as long."""
+        key = (id(counter), *labels)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = counter.labels(*labels)
+        return found
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Show the value that `read` gives at the moment of each scrape."""

@@ -286,7 +286,7 @@ class Writer:
         else:
             self._metrics.sent("ok" if row[4] else "repeat", time.monotonic() - send.taken_at)
             if not send.answer.done():
-                send.answer.set_result(Sent(_message_of(row), is_new=row[4]))
+                send.answer.set_result(Sent(_message_of(send, row), is_new=row[4]))
 
     def _refuse(self, send: _Send, problem: Problem) -> None:
         self._metrics.sent(problem.code, time.monotonic() - send.taken_at)
@@ -305,13 +305,14 @@ def _too_late() -> Problem:
     return Problem("UNAVAILABLE", "The conversation is busy.", retry_after=1)
 
 
-def _message_of(row: Row) -> DMMessage:
+def _message_of(send: _Send, row: Row) -> DMMessage:
+    """The message as it is stored: a send that went through, or a repeat of it, by its own ids."""
     return DMMessage(
-        id=row[5],
-        conversation_id=row[6],
-        sender_id=row[7],
-        content=row[8],
-        sent_at=row[9],
-        expires_at=row[10],
-        is_deleted=row[11],
+        id=str(send.message_id),
+        conversation_id=str(send.conversation_id),
+        sender_id=str(send.sender_id),
+        content=send.content if row[8] is None else row[8],
+        sent_at=row[5],
+        expires_at=row[6],
+        is_deleted=row[7],
     )

@@ -7,11 +7,13 @@ Does not know: what frames mean. `connection` leads the conversation.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
+from websockets.speedups import apply_mask
 
 from bookconnect_dm import wire
 from bookconnect_dm.connection import CLOSE_S, CUT_S, RESTARTING, Connection
@@ -25,6 +27,10 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 EXTENSION: Final = "bookconnect_dm.socket"
+_TEXT: Final = 0x81
+"""The first byte of a text frame that is whole."""
+_pack_head = struct.Struct("!BBH").pack
+_pack_long_head = struct.Struct("!BBQ").pack
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
@@ -59,9 +65,49 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Hands encoded frames to the transport; never waits."""
         if not self.is_open:
             return
+        # The library's way through its own Frame takes 5 % of our time, for the same bytes.
+        parts: list[bytes] = []
         for frame in frames:
-            self.conn.send_text(frame)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+            size = len(frame)
+            if size < 126:
+                parts += (bytes((_TEXT, size)), frame)
+            elif size < 65_536:
+                parts += (_pack_head(_TEXT, 126, size), frame)
+            else:
+                parts += (_pack_long_head(_TEXT, 127, size), frame)
+        self.transport.write(b"".join(parts))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: nearly always one whole frame, which needs no more than this."""
+        if self.connection is None or not self._take_at_once(self.connection, data):
+            super().data_received(data)
+
+    def _take_at_once(self, connection: Connection, data: bytes) -> bool:
+        """Hands on what is one unfragmented text frame, where nothing is before it.
+
+        Everything else, and whatever is not in order, is left to the library.
+        """
+        if len(data) < 6 or data[0] != _TEXT or data[1] < 128 or not connection.is_listening:
+            return False
+        size, start = data[1] & 0x7F, 6
+        if size == 126:
+            size, start = int.from_bytes(data[2:4], "big"), 8
+        if (
+            size == 127
+            or len(data) != start + size
+            or size > self.config.ws_max_size
+            or self.frames
+            or self.conn.reader.buffer
+            or self.read_paused
+            or not self.queue.empty()
+            or not self.is_open
+        ):
+            return False
+        try:
+            text = apply_mask(data[start:], data[start - 4 : start]).decode()
+        except UnicodeDecodeError:
+            return False
+        return connection.take_at_once(text)
 
     def end(self, code: int, reason: str, *, within_s: float = CLOSE_S) -> None:
         """Says goodbye, and drops the connection if that is not answered in time."""

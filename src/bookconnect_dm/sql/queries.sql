@@ -109,17 +109,18 @@ from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (select public.sync_conversations(%(state)s::jsonb) as answer where me.ok) as f;
 
 -- name: send_batch
+-- Of a message that is new the sender has told us all but its times.
 select
-    r.n, r.code, r.detail, r.field, r.is_new, r.id, r.conversation_id, r.sender_id, r.content, r.sent_at,
-    r.retention_expires_at, r.is_deleted
+    r.n, r.code, r.detail, r.field, r.is_new, r.sent_at, r.retention_expires_at, r.is_deleted,
+    case when not r.is_new then r.content end as content
 from messaging.send_batch(
     %(actors)s::uuid[], %(message_ids)s::uuid[], %(conversation_ids)s::uuid[], %(contents)s::text[]
 ) as r;
 
 -- name: send_one
 select
-    r.n, r.code, r.detail, r.field, r.is_new, r.id, r.conversation_id, r.sender_id, r.content, r.sent_at,
-    r.retention_expires_at, r.is_deleted
+    r.n, r.code, r.detail, r.field, r.is_new, r.sent_at, r.retention_expires_at, r.is_deleted,
+    case when not r.is_new then r.content end as content
 from messaging.send_one(
     %(actor)s::uuid, %(message_id)s::uuid, %(conversation_id)s::uuid, %(content)s::text, %(lock_wait_ms)s::int
 ) as r;

@@ -95,7 +95,7 @@ begin
         perform messaging.fail('INVALID_REQUEST', 'A batch has at most 50 rows.');
     end if;
     begin
-        perform set_config('lock_timeout', '40ms', true);
+        perform set_config('lock_timeout', '30ms', true);
         -- Into a variable first: what is returned stays returned, also when a later row is refused.
         with stored as (
             insert into public.direct_messages as m (id, conversation_id, sender_id, content)
@@ -131,7 +131,7 @@ begin
         if r.conversation_id is distinct from v_locked then
             v_began := clock_timestamp();
             v_result := messaging.send_one(
-                r.actor, r.message_id, r.conversation_id, r.content, least(100, 250 - v_waited_ms)::int
+                r.actor, r.message_id, r.conversation_id, r.content, least(70, 250 - v_waited_ms)::int
             );
             if v_result.code = 'BUSY' then
                 v_locked := r.conversation_id;
