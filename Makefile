@@ -5,6 +5,7 @@
 PYTHON ?= python3
 PORT ?= 8080
 RESET ?=
+FULL ?=
 # Two test processes: each has PostgreSQL clusters of its own.
 WORKERS ?= 2
 
@@ -57,9 +58,8 @@ docs: $(DONE)/dev ## write the reference pages that are made from the code, and 
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/mkdocs build --strict --quiet
 
-bench: $(DONE)/dev ## the benchmarks
-	$(BIN)/python -m bench.live
-	$(BIN)/python -m bench.sweep --messages 100000
+bench: $(DONE)/dev ## the benchmarks, into docs/benchmarks.md (FULL=1: the mission's whole year, longer)
+	$(BIN)/python -m bench $(if $(FULL),--full)
 
 proof: $(DONE)/dev ## the full-size proofs (long)
 	PROOF=1 $(PYTEST) --ignore tests/ui

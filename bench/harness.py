@@ -15,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.request import urlopen
 from uuid import UUID
 
@@ -91,7 +91,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         self.postgres = EmbeddedPostgres(folder / "postgres", settings=SETTINGS)
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         """Start PostgreSQL."""
         self.postgres.start()
         asyncio.run(migrate.up(self.postgres.admin_url, adapter="standalone"))
@@ -171,7 +171,14 @@ class Bench:
         """A clock of the processor time that servers and database use from now on."""
         return Cpu([one.pid for one in servers], self.postmaster)
 
-    def load(self, servers: list[Server], **spec: Any) -> dict[str, Any]:
+    def load(
+        self,
+        servers: list[Server],
+        *,
+        on_begin: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
+        **spec: Any,
+    ) -> dict[str, Any]:
         """Run a load against servers from a process of its own; give what it saw and what it cost.
 
         `cpu` has the seconds of server and database during the measured window, the load's own, and
@@ -186,28 +193,33 @@ class Bench:
             )
             assert process.stdout is not None
             try:
-                return self._follow(process, servers)
+                return self._follow(process, servers, on_begin, on_end)
             finally:
                 if process.poll() is None:
                     process.kill()
                 process.wait(10)
 
-    def _follow(self, process: subprocess.Popen[bytes], servers: list[Server]) -> dict[str, Any]:
+    def _follow(
+        self,
+        process: subprocess.Popen[bytes],
+        servers: list[Server],
+        on_begin: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> dict[str, Any]:
         """It says `begin` and `end` around its window: read the clocks there."""
         assert process.stdout is not None
-        clock, used, marks = None, {}, {}
+        clock, used = None, {}
         for line in process.stdout:
             said = json.loads(line)
             if said["says"] == "begin":
+                on_begin()
                 clock = self.cpu(*servers)
             elif said["says"] == "end" and clock is not None:
                 used = clock.so_far()
-            elif said["says"] == "mark":
-                marks[said["name"]] = time.perf_counter()
+                on_end()
             elif said["says"] == "result":
                 found: dict[str, Any] = said["result"]
                 found["cpu"] = {**used, "load": found.pop("load_cpu_s", 0.0)}
-                found["marks"] = marks
                 return found
         raise SystemExit("The load ended without a result.")
 
@@ -218,11 +230,11 @@ def token(user_id: UUID | str) -> str:
 
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit("The server has ended before it was ready.")
         with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
             return
         time.sleep(0.01)
-    raise SystemExit("The server is not ready after 30 seconds.")
+    raise SystemExit("The server is not ready after 90 seconds.")

@@ -30,11 +30,48 @@ PERIODS: Final = {"free": 30, "privileged": 180, "privileged_plus": 365}
 EPOCH_S: Final = 946_684_800
 CHOICES: Final = 1 << 16
 TEXTS: Final = 1 << 12
-WORDS: Final = (
-    "the a of and book chapter lighthouse reader page author ending evening shelf quiet story "
-    "letter have you read it again wonderful slowly because never always translation edition "
-    "naïve café précis – first second winter garden signed copy borrow return tomorrow"
-).split()
+WORDS: Final = [
+    "the",
+    "a",
+    "of",
+    "and",
+    "book",
+    "chapter",
+    "lighthouse",
+    "reader",
+    "page",
+    "author",
+    "ending",
+    "evening",
+    "shelf",
+    "quiet",
+    "story",
+    "letter",
+    "have",
+    "you",
+    "read",
+    "it",
+    "again",
+    "wonderful",
+    "slowly",
+    "because",
+    "never",
+    "always",
+    "translation",
+    "edition",
+    "naïve",
+    "café",
+    "précis",
+    "first",
+    "second",
+    "winter",
+    "garden",
+    "signed",
+    "copy",
+    "borrow",
+    "return",
+    "tomorrow",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +125,7 @@ def rows(
     """
     rng = random.Random(seed)
     total = messages_in(share)
-    choices, contents = _choices(shape, total, rng), texts(rng)
+    choices, contents = _choices(shape, total), texts(rng)
     start = int((now_s - DAYS * 86_400 - EPOCH_S) * 1e6)
     step = DAYS * 86_400 * 1_000_000 // total
     now = int((now_s - EPOCH_S) * 1e6)
@@ -122,8 +159,8 @@ def rows(
     yield len(piece) // 3, b"".join(piece) + struct.pack("!h", -1)
 
 
-def _choices(shape: Shape, total: int, rng: random.Random) -> list[tuple[bytes, bytes, int]]:
-    """Two for each number from 0: conversation, sender, his period; picked as often as they talk."""
+def _choices(shape: Shape, total: int) -> list[tuple[bytes, bytes, int]]:
+    """Conversation, sender, his period: two for each number from 0, as often as they talk."""
     long_share = min(0.9, LONG_MESSAGES / total)
     rest = sum(shape.weights)
     weights = [long_share * rest / (1 - long_share), *shape.weights[1:]]
@@ -137,7 +174,6 @@ def _choices(shape: Shape, total: int, rng: random.Random) -> list[tuple[bytes, 
             writer = member if member <= ACTIVE else shape.ones[at]  # the quiet ones only read
             period = PERIODS[tier_of(writer)] * 86_400_000_000
             found.append((_id("c", at + 1), _id("e", writer), period))
-    _ = rng
     return found
 
 

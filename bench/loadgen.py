@@ -15,6 +15,7 @@ from typing import Any
 
 import uvloop
 
+from bench.asking import Asking
 from bench.returning import Returning
 from bench.talk import Talk
 
@@ -37,10 +38,14 @@ async def _return(spec: dict[str, Any]) -> dict[str, Any]:
     return await Returning(spec, say).run()
 
 
+async def _ask(spec: dict[str, Any]) -> dict[str, Any]:
+    return await Asking(spec, say).run()
+
+
 def main() -> None:
     """Do it."""
     spec = json.load(sys.stdin)
-    load = {"talk": _talk, "return": _return}[spec["load"]]
+    load = {"talk": _talk, "return": _return, "ask": _ask}[spec["load"]]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         say("result", result=runner.run(load(spec)))
 

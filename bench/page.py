@@ -1,22 +1,207 @@
-"""TEMP"""
+"""What was measured, as lines on a terminal and as docs/benchmarks.md.
+
+In charge of: words and tables.
+Knows about: the results of the last runs, everyday and full.
+Does not know: how anything was measured.
+"""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import charts
+from bench.charts import brief
+from bench.figures import Figure, Report
 from bench.stats import median, spread
 
+__all__ = ["as_text", "write"]
 
-def as_text(report):
-    yield f"{report.title}  ({report.size}; {report.took_s:.0f} s)"
-    for f in report.figures:
-        lo, hi = spread(f.values)
-        line = f"  {f.what:60} {median(f.values):10.3f} {f.unit} ({lo:.3f} to {hi:.3f})"
-        if f.baseline:
-            line += f"  | {f.baseline_is} {median(f.baseline):.3f}, ratio {median(f.ratios):.2f}"
-        if f.target is not None:
-            line += f"  target {'>=' if f.at_least else '<='} {f.target} {'MET' if f.is_met else 'MISSED'}"
-        if f.note:
-            line += f"\n      {f.note}"
-        yield line
+RUNS = {"full": "make bench FULL=1", "everyday": "make bench"}
+
+HEAD = """\
+# Benchmarks
+
+Measured by `make bench` (a tenth of the mission's store, short windows, under 15 minutes) and
+`make bench FULL=1` (the mission's whole year of 9.1 million messages, longer). They write this
+page. `python -m bench --only NAME` plays one scenario; `python -m bench --help` tells the rest.
+
+The load runs beside the server on the same machine, in a process of its own: all figures are lower
+bounds. PostgreSQL writes every commit to disk (fsync). Each figure is the median of several
+repetitions, with the least and the greatest behind it. A baseline is measured in the same
+repetition: where others use the machine, a ratio still tells something, and milliseconds do not.
+The comparison for sends is pgbench with single-row inserts into the mission's own table, with its
+keys and indexes, but without security, order, retention or delivery.
+"""
 
 
-def write(*a, **k):
-    return []
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The last results of one kind of run."""
+
+    name: str
+    reports: dict[str, Report]
+    facts: dict[str, dict[str, str]]
+
+
+def as_text(report: Report) -> Iterator[str]:
+    """Lines for a terminal."""
+    yield f"{report.title} ({report.size or 'no store'}; {report.took_s:.0f} s)"
+    for one in report.figures:
+        mark = {None: "     ", True: "met  ", False: "SHORT"}[one.is_met]
+        yield f"  {mark} {one.what}: {_measured(one)}{_beside(one)}{_target(one, ' target ')}"
+        if one.note:
+            yield f"          {one.note}"
+    for note in report.notes:
+        yield f"  {note}"
+
+
+def write(results: Path, docs: Path, *, order: list[str]) -> list[Path]:
+    """The page and its pictures; which files were written."""
+    runs = [run for name in RUNS if (run := _read(results / f"results-{name}.json", name))]
+    written = []
+    pictures = docs / "images"
+    lines = [HEAD]
+    for run in runs:
+        lines += _run_head(run)
+        lines += _targets(run, order)
+    if runs:
+        lines += _mission(runs)
+        lines += ["## Each scenario", ""]
+        for name in order:
+            for run in runs:
+                if name in run.reports:
+                    lines += _scenario(run, run.reports[name])
+                    written += _draw(run, run.reports[name], pictures)
+    path = docs / "benchmarks.md"
+    path.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
+    return [path, *written]
+
+
+def _read(path: Path, name: str) -> Run | None:
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    reports = {key: Report.from_json(one) for key, one in found["reports"].items()}
+    return Run(name, reports, found["facts"])
+
+
+def _run_head(run: Run) -> list[str]:
+    machine = next(reversed(run.facts.values()))
+    shown = {k: v for k, v in machine.items() if k != "load before"}
+    loads = [float(one["load before"].split()[0]) for one in run.facts.values()]
+    return [
+        f"## `{RUNS[run.name]}`",
+        "",
+        "; ".join(f"{name}: {value}" for name, value in shown.items())
+        + f". Load of the machine before the scenarios began: up to {max(loads):.1f}.",
+        "",
+    ]
+
+
+def _targets(run: Run, order: list[str]) -> list[str]:
+    lines = ["| what | target | measured | baseline in the same run | |", "|---|---|---|---|---|"]
+    for name in order:
+        for one in run.reports[name].figures if name in run.reports else ():
+            if one.target is not None:
+                verdict = "met" if one.is_met else "**short**"
+                cells = (one.what, _target(one), _measured(one), _beside(one, ""), verdict)
+                lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _mission(runs: list[Run]) -> list[str]:
+    """Its own targets, by the largest store that was measured."""
+    wanted = (
+        ("inbox", "under 100 ms", 100.0, "reads", "inbox, 200 conversations, p95"),
+        ("50 messages of history", "under 200 ms", 200.0, "reads", "history, newest page, p95"),
+        ("delivery", "under 2 s", 2_000.0, "latency", "send to delivered at 200/s, p99"),
+        ("disk for a store", "about 650 MB", 650.0, "storage", "messages with their indexes"),
+    )
+    lines = [
+        "## The mission's own targets",
+        "",
+        "| what | the mission's target | measured | by what factor it is beaten | store |",
+        "|---|---|---|---|---|",
+    ]
+    for what, said, limit, scenario, figure in wanted:
+        for run in runs:
+            found = [f for f in run.reports[scenario].figures if f.what == figure] if (
+                scenario in run.reports) else []  # fmt: skip
+            if found:
+                value = median(found[0].values)
+                lines.append(
+                    f"| {what} | {said} | {brief(value)} {found[0].unit} ({figure}) |"
+                    f" {brief(limit / value)} | {run.reports[scenario].size} |"
+                )
+                break
+    for run in runs:
+        if "saturation" in run.reports:
+            figure_ = run.reports["saturation"].figures[0]
+            rate = median(figure_.values)
+            lines.append(
+                "| 300 to 500 members active, 50 messages a member a day | 25,000 messages a day"
+                f" (0.29/s; all within one hour: 7/s) | {brief(rate)}/s, 500 members at once |"
+                f" {brief(rate / 7)} (against all within one hour) |"
+                f" {run.reports['saturation'].size} |"
+            )
+            break
+    return [*lines, ""]
+
+
+def _scenario(run: Run, report: Report) -> list[str]:
+    lines = [f"### {report.title} (`{RUNS[run.name]}`)", "", report.how, ""]
+    if report.size:
+        lines += [f"Store: {report.size}.", ""]
+    lines += ["| what | measured | baseline | target |", "|---|---|---|---|"]
+    for one in report.figures:
+        note = f" ({one.note})" if one.note else ""
+        target = _target(one) + ("" if one.is_met is None else ": met" if one.is_met else ": short")
+        lines.append(f"| {one.what} | {_measured(one)}{note} | {_beside(one, '')} | {target} |")
+    lines.append("")
+    if report.notes:
+        lines += [f"- {note}" for note in report.notes] + [""]
+    lines += [f"![{chart.title}](images/{_picture(run, chart.name)})\n" for chart in report.charts]
+    return lines
+
+
+def _picture(run: Run, name: str) -> str:
+    return f"bench-{run.name}-{name}.svg"
+
+
+def _draw(run: Run, report: Report, folder: Path) -> list[Path]:
+    written = []
+    for chart in report.charts:
+        path = folder / _picture(run, chart.name)
+        path.write_text(charts.draw(chart), "utf-8")
+        written.append(path)
+    return written
+
+
+def _measured(one: Figure) -> str:
+    least, most = spread(one.values)
+    unit = f" {one.unit}" if one.unit else ""
+    if len(one.values) < 2:
+        return f"{brief(median(one.values))}{unit}"
+    return f"{brief(median(one.values))}{unit} ({brief(least)} to {brief(most)})"
+
+
+def _beside(one: Figure, lead: str = "; ") -> str:
+    if not one.baseline:
+        return ""
+    least, most = spread(one.ratios)
+    return (
+        f"{lead}{one.baseline_is}: {brief(median(one.baseline))}; ratio {brief(median(one.ratios))}"
+        f" ({brief(least)} to {brief(most)})"
+    )
+
+
+def _target(one: Figure, lead: str = "") -> str:
+    if one.target is None:
+        return ""
+    word = "at least" if one.at_least else "at most"
+    unit = " x the baseline" if one.as_ratio else f" {one.unit}" if one.unit else ""
+    return f"{lead}{word} {brief(one.target)}{unit}"

@@ -7,14 +7,14 @@ Knows about: stores.sql, which makes that table.
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import tempfile
-from pathlib import Path
 
 from bench.harness import Bench
 from bookconnect_dm.embedded import wheel_bin_dir
 
-__all__ = ["CLIENTS", "inserts_per_s"]
+__all__ = ["CLIENTS", "inserts"]
 
 CLIENTS = 16
 SCRIPT = """\
@@ -29,9 +29,12 @@ values (
 """
 
 
-def inserts_per_s(bench: Bench, database: str, *, conversations: int, seconds: float) -> float:
-    """Rows a second."""
+def inserts(
+    bench: Bench, database: str, *, conversations: int, seconds: float
+) -> tuple[float, float]:
+    """Rows a second, and milliseconds of processor time a row, pgbench's own among them."""
     content = ("Have you read the one about the lighthouse? " * 3)[:97]
+    used, clock = _children_s(), bench.cpu()
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(SCRIPT.format(conversations=conversations, content=content))
         script.flush()
@@ -43,8 +46,14 @@ def inserts_per_s(bench: Bench, database: str, *, conversations: int, seconds: f
             ],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-    found = re.search(r"tps = ([\d.]+)", done.stdout)
-    if found is None or done.returncode:
+    rate = re.search(r"tps = ([\d.]+)", done.stdout)
+    rows = re.search(r"actually processed: (\d+)", done.stdout)
+    if rate is None or rows is None or done.returncode:
         raise SystemExit(f"pgbench failed: {done.stderr.strip()[-500:]}")
-    Path(script.name).unlink(missing_ok=True)
-    return float(found[1])
+    cost_s = clock.so_far()["database"] + _children_s() - used
+    return float(rate[1]), cost_s / int(rows[1]) * 1e3
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -16,11 +16,11 @@ from typing import cast
 __all__ = ["Socket", "frame"]
 
 REQUEST = (
-    "GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"GET /v1/realtime HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     # As browsers do; whether it is taken is the server's choice.
-    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
-).encode()
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+)
 
 
 def frame(payload: bytes) -> bytes:
@@ -69,36 +69,48 @@ class Socket(asyncio.Protocol):
             data = self._buffer + data
             self._buffer = b""
         if not self._is_open:
-            head, found, data = data.partition(b"\r\n\r\n")
-            if not found:
-                self._buffer = head
-                return
-            if not head.startswith(b"HTTP/1.1 101"):
-                self.opened.set_exception(ConnectionError(head.split(b"\r\n", 1)[0].decode()))
-                return
-            self._is_open = True
-            self.opened.set_result(None)
-        at, end = 0, len(data)
-        while end - at >= 2:
-            size, start = data[at + 1] & 0x7F, at + 2
-            if size == 126:
-                if end - at < 4:
-                    break
-                size, start = (data[at + 2] << 8) | data[at + 3], at + 4
-            elif size == 127:
-                if end - at < 10:
-                    break
-                size, start = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
-            if end - start < size:
-                break
-            kind = data[at] & 0x0F
-            at = start + size
+            data = self._shake_hands(data)
+        at = 0
+        while found := _next(data, at):
+            kind, start, at = found
             if kind == 1:
                 self.hear(self, data[start:at])
             elif kind == 9 and self.transport is not None:
                 self.transport.write(b"\x8a\x80\0\0\0\0")
-        if at < end:
+        if at < len(data):
             self._buffer = data[at:]
+
+    def _shake_hands(self, data: bytes) -> bytes:
+        """Take the answer to the handshake; give what comes after it."""
+        head, found, rest = data.partition(b"\r\n\r\n")
+        if not found:
+            self._buffer = head
+        elif not head.startswith(b"HTTP/1.1 101"):
+            self.opened.set_exception(ConnectionError(head.split(b"\r\n", 1)[0].decode()))
+        else:
+            self._is_open = True
+            self.opened.set_result(None)
+            return rest
+        return b""
+
+
+def _next(data: bytes, at: int) -> tuple[int, int, int] | None:
+    """Kind, beginning and end of the frame at `at`; None while it is not whole."""
+    end = len(data)
+    if end - at < 2:
+        return None
+    size, start = data[at + 1] & 0x7F, at + 2
+    if size == 126:
+        if end - at < 4:
+            return None
+        size, start = (data[at + 2] << 8) | data[at + 3], at + 4
+    elif size == 127:
+        if end - at < 10:
+            return None
+        size, start = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+    if end - start < size:
+        return None
+    return data[at] & 0x0F, start, start + size
 
 
 async def connect(port: int, hear: Callable[[Socket, bytes], None]) -> Socket:

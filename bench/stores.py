@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 
@@ -24,7 +24,7 @@ from bookconnect_dm.db import load_queries
 from bookconnect_dm.embedded import EmbeddedPostgres
 from bookconnect_dm.terminal import Progress
 
-__all__ = ["STORE_ID", "Store", "conversation_id", "member_id", "open_store"]
+__all__ = ["STORE_ID", "Store", "conversation_id", "member_id", "open_empty", "open_store"]
 
 STORE_ID = "5704e000-0000-4000-8000-000000000001"
 FRESH_S = 3 * 86_400
@@ -85,6 +85,16 @@ def open_store(postgres: EmbeddedPostgres, kind: str, share: float) -> Store:
         row = db.execute("select count(*) from public.direct_messages").fetchone()
     assert row is not None
     return Store(copy, int(row[0]), shape)
+
+
+def open_empty(postgres: EmbeddedPostgres, name: str) -> str:
+    """A migrated database with nothing in it; its name."""
+    database = f"{name}_run"
+    with psycopg.connect(postgres.admin_url, autocommit=True) as db:
+        _drop(db, database)
+        db.execute(_sql(f"create database {database}"))
+    asyncio.run(migrate.up(postgres.url_for("postgres", database=database), adapter="standalone"))
+    return database
 
 
 def _is_fresh(db: Db, database: str) -> bool:
@@ -164,5 +174,6 @@ def _copy(db: Db, pieces: Iterator[tuple[int, bytes]]) -> None:
             progress.add("messages loaded", count)
 
 
-def _sql(text: str) -> LiteralString:
-    return cast("LiteralString", text)
+def _sql(text: str) -> Any:
+    """A statement of our own making, which the driver wants to be literal."""
+    return text

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import Any
+
 from bench import plain
 from bench.figures import Chart, Figure, Report, Series
 from bench.harness import Bench
 from bench.stats import median, percentile
+from bench.stores import Store
 
 ORDER = 10
 TITLE = "Saturation"
@@ -34,40 +38,57 @@ def play(bench: Bench) -> Report:
     return report
 
 
-def _windows(bench, store, report, *, count, by_count):  # noqa: ANN001, ANN202
+def _windows(
+    bench: Bench, store: Store, report: Report, *, count: int, by_count: dict[int, list[float]]
+) -> None:
     members = store.members(count)
-    ours, base, cpu, server, database, fair, load = [], [], [], [], [], [], []
-    p99 = []
+    seen: dict[str, list[float]] = defaultdict(list)
     with bench.server(store.database) as running:
         for pair in range(bench.size.pairs):
-            base.append(plain.inserts_per_s(bench, store.database,
-                        conversations=len(store.shape.ones), seconds=bench.size.seconds))  # fmt: skip
-            seen = bench.load([running], load="talk", members=members, seconds=bench.size.seconds,
-                              warm_s=2.0, seed=pair)  # fmt: skip
-            _must_be_whole(seen)
-            done = seen["heard_per_s"] * seen["window_s"]
-            ours.append(seen["heard_per_s"])
-            p99.append(seen["delivery_ms"]["p99"])
-            server.append(seen["cpu"]["server"] / done * 1e3)
-            database.append(seen["cpu"]["database"] / done * 1e3)
-            cpu.append(server[-1] + database[-1])
-            load.append(seen["cpu"]["load"] / done * 1e3)
-            slowest = seen["members_p99_ms"]
-            fair.append(max(slowest) / percentile(slowest, 0.5))
-    by_count[count] = ours
+            rate, cost_ms = plain.inserts(
+                bench, store.database,
+                conversations=len(store.shape.ones), seconds=bench.size.seconds,
+            )  # fmt: skip
+            found = bench.load([running], load="talk", members=members, warm_s=2.0, seed=pair,
+                               seconds=bench.size.seconds)  # fmt: skip
+            _must_be_whole(found)
+            done = found["heard_per_s"] * found["window_s"]
+            cpu = {name: s / done * 1e3 for name, s in found["cpu"].items()}
+            seen["plain"].append(rate)
+            seen["plain cpu"].append(cost_ms)
+            seen["rate"].append(found["heard_per_s"])
+            seen["p99"].append(found["delivery_ms"]["p99"])
+            seen["cpu"].append(cpu["server"] + cpu["database"])
+            seen["cpu and load"].append(cpu["server"] + cpu["database"] + cpu["load"])
+            for name in ("server", "database", "load"):
+                seen[name].append(cpu[name])
+            waits = found["members_p99_ms"]
+            seen["fair"].append(max(waits) / percentile(waits, 0.5))
+    by_count[count] = seen["rate"]
+    report.figures += _figures(count, seen)
+
+
+def _figures(count: int, seen: dict[str, list[float]]) -> list[Figure]:
     is_main = count == 500
-    report.figures += [
-        Figure(what=f"delivered, {count} members", unit="messages/s", values=ours, target=1.0 if is_main else None, at_least=True,
-               as_ratio=is_main, baseline_is="pgbench single-row INSERT", baseline=base),
-        Figure(what=f"processor time a message, {count} members", unit="ms", values=cpu, target=0.25 if is_main else None,
-               note=f"server {median(server):.3f}, database {median(database):.3f};"
-               f" the load's own {median(load):.3f} beside it"),
-        Figure(what=f"fairness: slowest member's p99 to the median member's, {count} members", unit="x", values=fair,
-               target=3.0 if is_main else None),
-        Figure(what=f"send to delivered p99, {count} members, all at once", unit="ms", values=p99),
+    server, database, load = (median(seen[name]) for name in ("server", "database", "load"))
+    return [
+        Figure(what=f"delivered, {count} members", unit="messages/s", values=seen["rate"],
+               target=1.0 if is_main else None, at_least=True, as_ratio=True,
+               baseline_is="pgbench, single-row INSERT", baseline=seen["plain"]),
+        Figure(what=f"processor time a message, {count} members", unit="ms", values=seen["cpu"],
+               target=0.25 if is_main else None,
+               note=f"server {server:.3f}, database {database:.3f}; beside it the load's own"
+               f" {load:.3f}"),
+        Figure(what=f"processor time a message with the load's own, {count} members", unit="ms",
+               values=seen["cpu and load"], baseline_is="a pgbench INSERT with pgbench's own",
+               baseline=seen["plain cpu"]),
+        Figure(what=f"slowest member's p99 to the median member's, {count} members", unit="x",
+               values=seen["fair"], target=3.0 if is_main else None),
+        Figure(what=f"send to delivered p99, {count} members, all at once", unit="ms",
+               values=seen["p99"]),
     ]  # fmt: skip
 
 
-def _must_be_whole(seen) -> None:  # noqa: ANN001
+def _must_be_whole(seen: dict[str, Any]) -> None:
     if seen["errors"] or seen["heard_twice"] or seen["heard"] != seen["sent"]:
         raise SystemExit(f"Not every message was delivered once: {seen}")

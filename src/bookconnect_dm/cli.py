@@ -36,6 +36,7 @@ for command in (
     serving.serve,
     serving.token,
     operating.doctor,
+    operating.bench,
     planning.capacity,
     planning.compact,
 ):

@@ -39,7 +39,7 @@ log = structlog.get_logger("retention")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How hard the worker works. Measured by bench/sweep.py."""
+    """How hard the worker works. Measured by bench/scenarios/sweep.py."""
 
     batch_rows: int = 1000
     batch_s: float = 0.1

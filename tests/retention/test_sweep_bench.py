@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from bench import sweep
+from bench.scenarios import sweep
 from tests.helpers.postgres import SERVER, Database
 
 PROOF = os.environ.get("PROOF") == "1"

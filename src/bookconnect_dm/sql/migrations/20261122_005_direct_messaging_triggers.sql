@@ -49,9 +49,10 @@ declare
 begin
     -- One look, for nearly every message: the tier is the one that the history ends with. (46 us a message less than
     -- by the functions below, of 193.) An older snapshot than this statement's could have missed a change.
-    select messaging.known_tier(messaging.host_tier(new.sender_id)), t.tier, t.changed_at
+    -- (The host is asked in a row of its own: known_tier() is then an expression here and no call.)
+    select messaging.known_tier(h.tier), t.tier, t.changed_at
     into v_tier, v_known_tier, v_known_since
-    from (select) as once
+    from (select messaging.host_tier(new.sender_id) as tier offset 0) as h
     left join lateral (
         select c.tier, c.changed_at
         from messaging.tier_changes as c

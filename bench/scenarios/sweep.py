@@ -1,19 +1,14 @@
 """What a large sweep costs, and what it costs those who send meanwhile.
 
-    python -m bench.sweep [--messages 1000000] [--rate 100] [--no-fsync]
-
-It makes a PostgreSQL of its own and removes it again. The quiet run, sends alone, stands beside
-the busy one in the same run: only their ratio means anything. Where the disk is slow, both wait
-for it more than for anything else; `--no-fsync` takes it out and leaves locks and processors.
+The quiet run, sends alone, stands beside the busy one in the same run: only their ratio means
+anything. Where the disk is slow, both wait for it more than for anything else.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import itertools
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -24,10 +19,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from bookconnect_dm import migrate, retention
-from bookconnect_dm.embedded import EmbeddedPostgres
+from bench import stores
+from bench.figures import Figure, Report
+from bench.harness import Bench
+from bookconnect_dm import retention
 
-SERVER = "bookconnect_dm_server"
+ORDER = 90
 SEED = Path(__file__).with_suffix(".sql")
 SENDERS = 4
 SENDS_PER_S = 100.0
@@ -181,30 +178,6 @@ def _sizes(db: psycopg.Connection[Any]) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-@contextlib.contextmanager
-def _own_database(*, fsync: bool = True) -> Iterator[tuple[str, str]]:
-    with tempfile.TemporaryDirectory(prefix="bookconnect-dm-bench-") as folder:
-        Path(folder).chmod(0o711)
-        postgres = EmbeddedPostgres(
-            Path(folder) / "pg",
-            settings={
-                "fsync": "on" if fsync else "off",
-                "max_wal_size": "8GB",
-                "shared_buffers": "512MB",
-                # A server that has been up for a while reuses the files of its log. A fresh one
-                # fills each new one with zeros first: 44 ms in which nobody commits.
-                "wal_init_zero": "off",
-            },
-        )
-        postgres.start()
-        try:
-            asyncio.run(migrate.up(postgres.admin_url, adapter="standalone"))
-            postgres.set_password(SERVER)
-            yield postgres.admin_url, postgres.url_for(SERVER)
-        finally:
-            postgres.destroy()
-
-
 def report(result: Result, messages: int) -> list[str]:
     s = result.sweep
     lines = [
@@ -223,16 +196,39 @@ def report(result: Result, messages: int) -> list[str]:
     return lines
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--messages", type=int, default=1_000_000)
-    parser.add_argument("--rate", type=float, default=SENDS_PER_S, help="sends a second")
-    parser.add_argument("--no-fsync", action="store_true", help="take the disk out")
-    arguments = parser.parse_args()
-    with _own_database(fsync=not arguments.no_fsync) as (admin_url, server_url):
-        result = measure(admin_url, server_url, messages=arguments.messages, rate=arguments.rate)
-    print("\n".join(report(result, arguments.messages)))
-
-
-if __name__ == "__main__":
-    main()
+def play(bench: Bench) -> Report:
+    """The worker's own pace under sends, and then as fast as it can."""
+    messages = 1_000_000 if bench.size.is_full else 100_000
+    gentle: list[Result] = []
+    hasty: list[Result] = []
+    no_pause = retention.Pace(batch_rows=2_000, batch_s=1.0, pause_share=0.0)
+    for _ in range(bench.size.pairs):
+        for into, pace in ((gentle, None), (hasty, no_pause)):
+            database = stores.open_empty(bench.postgres, "sweep")
+            into.append(
+                measure(
+                    bench.admin_url(database), bench.server_url(database),
+                    messages=messages, quiet_s=bench.size.seconds / 2, pace=pace,
+                )
+            )  # fmt: skip
+    figures = []
+    for name, results in (("at the worker's pace", gentle), ("without a pause", hasty)):
+        is_gentle = results is gentle
+        figures += [
+            Figure(what=f"removed for good, {name}", unit="messages/s", at_least=True,
+                   values=[r.sweep.removed_per_s for r in results],
+                   target=None if is_gentle else 30_000.0),
+            Figure(what=f"sends' p99 while sweeping {name}", unit="ms", as_ratio=True,
+                   values=[r.busy.p99_ms for r in results], target=2.0 if is_gentle else None,
+                   baseline_is="quiet", baseline=[r.quiet.p99_ms for r in results]),
+            Figure(what=f"longest batch, {name}", unit="ms",
+                   values=[r.sweep.longest_batch_ms for r in results]),
+        ]  # fmt: skip
+    return Report(
+        scenario="sweep",
+        title="The sweep",
+        how=f"{messages:,} expired messages are marked and removed while {SENDS_PER_S:.0f} sends a"
+        " second go on, one call each; against the same sends before.",
+        size=f"{messages:,} expired, {messages // 10:,} young messages",
+        figures=figures,
+    )
