@@ -72,9 +72,12 @@ def _by_batches(writer: Writer) -> Send:
 
 
 def _by_calls(database: Database) -> Send:
+    free = asyncio.Semaphore(CONNECTIONS)  # whoever waits, waits here for as long as it takes
+
     async def send(sender: UUID, conversation: UUID) -> object:
-        return await database.fetch("send_one", sender=sender, actor=sender, message_id=uuid4(),
-            conversation_id=conversation, content=CONTENT, lock_wait_ms=1000)  # fmt: skip
+        async with free:
+            return await database.fetch("send_one", actor=sender, message_id=uuid4(),
+                conversation_id=conversation, content=CONTENT, lock_wait_ms=1000)  # fmt: skip
 
     return send
 

@@ -369,7 +369,7 @@ class Connection:
     def _flush(self) -> None:
         self._flush_is_due = False
         subscriber = self._subscriber
-        if subscriber is None or not self._wire.is_open:
+        if subscriber is None:
             return
         if subscriber.overflowed:
             self._cut()
