@@ -13,7 +13,11 @@ from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
-from websockets.speedups import apply_mask
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # installed where no compiled one is to be had
+    from websockets.utils import apply_mask
 
 from bookconnect_dm import wire
 from bookconnect_dm.connection import CLOSE_S, CUT_S, RESTARTING, Connection
