@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need and no wheel brings: a Chromium, PostgreSQL 15, PgBouncer, nginx, Caddy and
-# systemd's own checker. On Debian as root they are installed; elsewhere everything that is missing
+# What the tests need and no wheel brings: a Chromium, PostgreSQL 15, PgBouncer, nginx, Caddy,
+# promtool and systemd's own checker. On Debian as root they are installed; elsewhere everything that is missing
 # is listed at once. Without them the tests that need them are skipped by name, and fail in CI
 # (CI=true).
 set -eu
@@ -28,6 +28,14 @@ fi
 
 if [ -z "${PGBOUNCER:-}" ] && ! command -v pgbouncer > /dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
     need pgbouncer "pgbouncer, or PGBOUNCER=/path/to/it"
+fi
+
+if [ -z "${PG15_BIN:-}" ] && [ ! -e /usr/lib/postgresql/15/lib/pg_cron.so ]; then
+    need postgresql-15-cron "pg_cron for PostgreSQL 15 (runs the retention jobs in the database)"
+fi
+
+if [ -z "${PROMTOOL:-}" ] && ! command -v promtool > /dev/null; then
+    need prometheus "promtool (comes with Prometheus), or PROMTOOL=/path/to/it"
 fi
 
 if ! command -v nginx > /dev/null && [ ! -x /usr/sbin/nginx ]; then

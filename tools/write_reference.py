@@ -1,4 +1,4 @@
-"""Write the reference pages that say what the code says: commands, settings, the API, errors.
+"""Write the reference pages that say what the code says.
 
 `python tools/write_reference.py` writes them; with `--check` it only says which are out of date.
 """
@@ -20,6 +20,7 @@ import typer
 from bookconnect_dm import asyncapi, config, openapi, wire
 from bookconnect_dm.cli import cli
 from bookconnect_dm.errors import CLOSES, ERRORS
+from bookconnect_dm.metrics import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -33,6 +34,14 @@ ERRORS_INTRODUCTION = (
     "Written by `make docs` from the table in `errors.py`. REST answers"
     " `application/problem+json` with `code`, `detail` and, where one field is at fault,"
     " `field`; a socket sends an `error` frame with the same."
+)
+
+METRICS_INTRODUCTION = (
+    "Written by `make docs` from the table in `metrics.py`. `GET /metrics` shows them as text for"
+    " Prometheus, without a login: let only your scraper reach it. A scrape reads what the server"
+    " knows already and asks the database nothing. No label holds an id, a name or a text of a"
+    " member. What begins with `process_` or `python_` comes from the client library. How to use"
+    " them: [watch it](../how-to/watch.md)."
 )
 
 # Typer brings a click of its own that is not exported: commands and options are duck-typed here.
@@ -224,10 +233,28 @@ def errors_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def metrics_page() -> str:
+    """Every metric, as a scraper sees it."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        lines.append(f"| `{family.shown}` | {family.kind} | {labels} | {family.meaning} |")
+    notes = [
+        "A histogram shows as three: `_bucket` (with `le`), `_sum` and `_count`.",
+        (
+            "`bookconnect_dm_retention_*` and `bookconnect_dm_store_bytes` are there only on"
+            " servers with `BOOKCONNECT_DM_RETENTION_URL`; what is to do and what stores take is"
+            " known to the one that leads."
+        ),
+    ]
+    return "\n\n".join(["# Metrics", METRICS_INTRODUCTION, "\n".join(lines), *notes]) + "\n"
+
+
 PAGES = {
     "api-specification.md": api_page,
     "cli.md": commands_page,
     "errors.md": errors_page,
+    "metrics.md": metrics_page,
     "settings.md": settings_page,
 }
 

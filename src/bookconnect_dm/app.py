@@ -29,7 +29,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bookconnect_dm import rest, retention, wire, ws
+from bookconnect_dm import rest, schedule, tracing, wire, ws
 from bookconnect_dm.announcer import Announcer
 from bookconnect_dm.auth import Rules, sign
 from bookconnect_dm.calls import Demo
@@ -37,7 +37,8 @@ from bookconnect_dm.config import Settings, SettingsError
 from bookconnect_dm.db import Database, Outage
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.feed import Feed
+from bookconnect_dm.events import Transaction
+from bookconnect_dm.feed import PG_EPOCH_S, Feed
 from bookconnect_dm.hub import Hub
 from bookconnect_dm.intake import http_protocol
 from bookconnect_dm.metrics import Metrics
@@ -104,7 +105,7 @@ class Server:
         self.feed = Feed(
             settings.feed_url,
             instance=settings.instance_name,
-            on_transaction=self.hub.publish,
+            on_transaction=self._publish,
             on_gap=self._on_gap,
             on_note=self.announcer.hear if self.announcer else None,
             log_snapshot=self.store.log_standby_snapshot,
@@ -128,15 +129,18 @@ class Server:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI door."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)  # type: ignore[arg-type]  # looser ASGI types
-        elif scope["type"] == "lifespan":
+        if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["path"] == REALTIME:
-            await ws.realtime(self._door, scope, receive, send)
-        else:
-            await receive()
-            await ws.refuse(send, Problem("NOT_FOUND"))
+            return
+        with tracing.traced(scope) as request_id:
+            send = tracing.named(send, request_id)
+            if scope["type"] == "http":
+                await self._http(scope, receive, send)  # type: ignore[arg-type]  # looser types
+            elif scope["path"] == REALTIME:
+                await ws.realtime(self._door, scope, receive, send)
+            else:
+                await receive()
+                await ws.refuse(send, Problem("NOT_FOUND"))
 
     async def why_not_ready(self) -> str | None:
         """What keeps this server from storing and delivering; None if nothing does."""
@@ -244,17 +248,23 @@ class Server:
             self._on_gap()
 
     async def _keep_cleaning(self) -> None:
-        """The retention worker comes back by itself too; of many servers' one works at a time."""
+        """The worker comes back from everything by itself; should it end all the same, again."""
+        plan = schedule.Plan(
+            times=self.settings.retention_schedule,
+            recovery_days=self.settings.recovery_window,
+            look_s=self.settings.retention_look_seconds,
+        )
         while True:
             try:
-                await retention.run_for_ever(
-                    self.settings.retention_url,
-                    schedule=self.settings.retention_schedule,
-                    recovery_days=self.settings.recovery_window,
-                )
+                await schedule.run_for_ever(self.settings.retention_url, plan, metrics=self.metrics)
             except Exception as error:  # the outer edge of a task
                 log.exception("retention_ended", error=type(error).__name__)
-            await asyncio.sleep(60 * LOOK_S)
+            await asyncio.sleep(plan.look_s)
+
+    def _publish(self, transaction: Transaction) -> None:
+        self.hub.publish(transaction)
+        committed_at = transaction.committed_at / 1e6 + PG_EPOCH_S
+        self.metrics.delivered(time.time() - committed_at)
 
     def _on_gap(self) -> None:
         self.hub.resync_all()
@@ -289,15 +299,22 @@ class Server:
         )
 
     def _watch(self) -> None:
-        feed, metrics = self.feed, self.metrics
-        metrics.watch("feed_healthy", "1 while live delivery works.", lambda: feed.healthy)
-        metrics.watch("feed_behind_bytes", "Log not confirmed yet.", lambda: feed.lag.behind_bytes)
-        metrics.watch("feed_lag_seconds", "Commit to delivery.", lambda: feed.lag.lag_s)
-        metrics.watch("feed_reconnects", "Streams begun anew.", lambda: feed.lag.reconnects)
-        metrics.watch("feed_gaps", "Times something was lost.", lambda: feed.lag.gaps)
-        metrics.watch("feed_foreign", "Others' messages in the log.", lambda: feed.lag.foreign)
-        metrics.watch("sends_waiting", "Sends not on their way.", lambda: self.writer.waiting)
-        metrics.watch("subscribers", "Sockets that hear events.", lambda: self.hub.subscriber_count)
+        feed, watch = self.feed, self.metrics.watch
+        watch("feed_healthy", lambda: feed.healthy)
+        watch("feed_behind_bytes", lambda: feed.lag.behind_bytes)
+        watch("feed_lag_seconds", lambda: feed.lag.lag_s)
+        watch("feed_reconnects", lambda: feed.lag.reconnects)
+        watch("feed_gaps", lambda: feed.lag.gaps)
+        watch("feed_foreign", lambda: feed.lag.foreign)
+        watch("feed_slot_retained_bytes", lambda: feed.lag.retained_bytes)
+        watch("feed_slots_idle", lambda: feed.lag.idle_slots)
+        watch("sends_waiting", lambda: self.writer.waiting)
+        watch("subscribers", lambda: self.hub.subscriber_count)
+        watch("frames_waiting", lambda: self.hub.frames_waiting)
+        pools = (self._reads, self._writes)
+        watch("database_connections_max", lambda: sum(pool.size for pool in pools))
+        watch("database_connections_used", lambda: sum(pool.used for pool in pools))
+        watch("database_waiting", lambda: sum(pool.waiting for pool in pools))
 
 
 def create_app(settings: Settings, *, demo: bool = False) -> Server:
@@ -391,6 +408,7 @@ def _set_up_logging(level: str) -> None:
     logging.basicConfig(level=max(number, logging.WARNING))
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -94,6 +94,11 @@ class Settings:
     """
     retention_schedule: tuple[str, ...] = ("01:00", "02:00")
     """When the worker runs, in UTC."""
+    retention_look_seconds: float = 30.0
+    """The least pause between two looks of a worker: whether it is to lead, whether a pass is due,
+    whether a member's tier has changed. The longest is half as much again, so another server takes
+    over within a minute.
+    """
     host_adapter: str = "standalone"
     """How the host application's tables are asked: `standalone`, `bookconnect`, `supabase`, or the
     path of [your own adapter](../how-to/adapters.md).
@@ -145,6 +150,7 @@ class Settings:
             feed_url=read.text("FEED_URL"),
             retention_url=read.text("RETENTION_URL"),
             retention_schedule=read.times("RETENTION_SCHEDULE", ("01:00", "02:00")),
+            retention_look_seconds=read.number("RETENTION_LOOK_SECONDS", 30, least=0.05, most=3600),
             host_adapter=read.adapter("HOST_ADAPTER", "standalone"),
             jwt_secret=read.secret("JWT_SECRET"),
             jwks_url=read.text("JWKS_URL"),

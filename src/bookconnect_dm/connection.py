@@ -356,6 +356,8 @@ class Connection:
 
     def _say(self, frame: wire.ServerFrame) -> None:
         data = wire.encode(frame)
+        if isinstance(frame, wire.ErrorFrame):
+            self._door.metrics.rejected("ws", frame.code)
         if self._subscriber is None:
             self._wire.write([data])
         else:

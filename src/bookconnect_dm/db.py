@@ -224,7 +224,11 @@ class Database:
         self._prepare_threshold = 0 if prepared_statements else None
         self._queries = load_queries()
         self._free = asyncio.Semaphore(size)
-        self._waiting = 0
+        self.size = size
+        self.used = 0
+        """Connections with a statement under way."""
+        self.waiting = 0
+        """Callers that wait for a connection."""
         self._shares = MemberShares()
         self._idle: list[_Link] = []
         self._outage = outage or Outage()
@@ -296,6 +300,7 @@ class Database:
         self, *, refresh: bool = False
     ) -> AsyncIterator[psycopg.AsyncConnection[Row]]:
         await self._take_turn()
+        self.used += 1
         try:
             link = await self._ready(refresh=refresh)
             try:
@@ -303,22 +308,23 @@ class Database:
             finally:
                 await self._give_back(link)
         finally:
+            self.used -= 1
             self._free.release()
 
     async def _take_turn(self) -> None:
         if not self._free.locked():
             await self._free.acquire()
             return
-        if self._waiting >= WAITING:
+        if self.waiting >= WAITING:
             raise Problem("UNAVAILABLE", "Too much is waiting for the database.", retry_after=1)
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._free.acquire()
         except TimeoutError:
             raise Problem("UNAVAILABLE", "The database is busy.", retry_after=1) from None
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     async def _ready(self, *, refresh: bool) -> _Link:
         """A connection that lives."""

@@ -53,6 +53,7 @@ SNAPSHOT_S: Final = 1.0
 TAKEOVER_S: Final = 15.0
 """How long a slot that somebody still reads is waited for."""
 LOOK_S: Final = 600.0
+FIRST_LOOK_S: Final = 30.0
 PAUSE_S: Final = (0.05, 5.0)
 STEADY_S: Final = 5.0
 """A stream that lived this long was no failed attempt: the next pause is the shortest again."""
@@ -85,6 +86,10 @@ class FeedFacts:
     gaps: int
     foreign: int
     """Messages of others in the log, dropped."""
+    retained_bytes: int
+    """Log that PostgreSQL keeps for our slot, at the last look."""
+    idle_slots: int
+    """Slots of ours that nobody reads, at the last look."""
     last_error: str | None
 
 
@@ -136,6 +141,7 @@ class Feed:
         self._failed_lsn: int | None = None
         self._skip_lsn: int | None = None
         self._reconnects = self._gaps = self._foreign = 0
+        self._retained_bytes = self._idle_slots = 0
         self._last_error: str | None = None
 
     # -- what others ask
@@ -158,6 +164,8 @@ class Feed:
             reconnects=self._reconnects,
             gaps=self._gaps,
             foreign=self._foreign,
+            retained_bytes=self._retained_bytes,
+            idle_slots=self._idle_slots,
             last_error=self._last_error,
         )
 
@@ -365,8 +373,10 @@ class Feed:
     async def _reap(self) -> None:
         """Drops our slots that nobody has read between two looks."""
         before: dict[str, str] = {}
+        pause_s = min(FIRST_LOOK_S, self._look_s)
         while True:
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(pause_s)
+            pause_s = self._look_s
             try:
                 before = await self._look(before)
             except (psycopg.Error, OSError, TimeoutError) as error:
@@ -374,8 +384,10 @@ class Feed:
 
     async def _look(self, before: dict[str, str]) -> dict[str, str]:
         async with self._connect() as connection:
-            rows = await self._ask(connection, "inactive_slots", prefix=PREFIX, slot=self._slot)
-            now = {name: str(confirmed) for name, confirmed in rows}
+            rows = await self._ask(connection, "look_at_slots", prefix=PREFIX, slot=self._slot)
+            now = {name: str(confirmed) for name, confirmed, _ in rows if name != self._slot}
+            self._retained_bytes = sum(kept for name, _, kept in rows if name == self._slot)
+            self._idle_slots = len(now)
             for name in [name for name in now if before.get(name) == now[name]]:
                 if await self._drop_slot(connection, name):
                     log.warning("slot_reaped", slot=name)

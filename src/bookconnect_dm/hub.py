@@ -83,6 +83,11 @@ class Subscriber:
         self._queue: list[bytes] = []
         self._queued_bytes = 0
 
+    @property
+    def waiting(self) -> int:
+        """Frames in its queue."""
+        return len(self._queue)
+
     def pop_all(self) -> list[bytes]:
         """Takes all that is queued, oldest first."""
         frames, self._queue, self._queued_bytes = self._queue, [], 0
@@ -175,6 +180,11 @@ class Hub:
     def subscriber_count(self) -> int:
         """Connections registered here."""
         return sum(map(len, self._users.values()))
+
+    @property
+    def frames_waiting(self) -> int:
+        """Frames in the queues of all connections."""
+        return sum(one.waiting for many in self._users.values() for one in many)
 
     @property
     def conversation_count(self) -> int:

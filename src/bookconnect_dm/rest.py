@@ -27,6 +27,7 @@ from bookconnect_dm.calls import Answer, Calls, Demo, Ready
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.openapi import DEMO_OPERATIONS, OPERATIONS, Operation, document
+from bookconnect_dm.tracing import HEADER
 
 __all__ = ["http_app"]
 
@@ -62,7 +63,7 @@ def http_app(door: Door, *, ready: Ready, demo: Demo | None) -> Litestar:
             allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type"],
-            expose_headers=["retry-after"],
+            expose_headers=["retry-after", HEADER],
         ),
         exception_handlers=_exception_handlers(door),
         request_max_body_size=settings.limits.body_bytes,
@@ -143,16 +144,22 @@ def _handler(door: Door, path: str, calls: Mapping[Method, Call]) -> HTTPRouteHa
         try:
             response = _response(await call(request))
         except Problem as problem:
-            response = problem_response(problem)
+            response = rejected(problem)
         except HTTPException as error:
-            response = problem_response(_problem_of_http(error), allow=_allow(error))
+            response = rejected(_problem_of_http(error), allow=_allow(error))
         except Exception as error:  # the outer edge of a request
             # What it was about stays out of the log: a message is nobody's business.
             log.exception("request_failed", route=path, error=type(error).__name__)
-            response = problem_response(Problem("INTERNAL"))
+            response = rejected(Problem("INTERNAL"))
         seconds = time.perf_counter() - started
-        metrics.request(path, request.method, response.status_code, seconds)
+        status = response.status_code
+        metrics.request(path, request.method, status, seconds)
+        log.debug("request", route=path, method=request.method, status=status, took_s=seconds)
         return response
+
+    def rejected(problem: Problem, allow: str | None = None) -> ASGIResponse:
+        metrics.rejected("rest", problem.code)
+        return problem_response(problem, allow=allow)
 
     # What an id must look like is said by the call, not by the router. The status here is only
     # what Litestar would give; each answer brings its own.
@@ -230,6 +237,7 @@ def _exception_handlers(door: Door) -> ExceptionHandlersMap:
     def of_http(_request: AnyRequest, error: HTTPException) -> Response[bytes]:
         problem = _problem_of_http(error)
         door.metrics.request("other", "other", problem.kind.status, 0.0)
+        door.metrics.rejected("rest", problem.code)
         return _plain_response(problem, _allow(error))
 
     def of_anything(_request: AnyRequest, error: Exception) -> Response[bytes]:

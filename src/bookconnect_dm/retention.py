@@ -1,40 +1,50 @@
 """The retention worker: lets messages go when their time is over.
 
-In charge of: whole passes in bounded batches, one worker at a time, the schedule, the dry run.
+In charge of: whole passes in bounded batches, one worker at a time, the dry run, the row that says
+what became of a pass.
 Knows about: the retention statements of `sql/admin.sql`, and which of their errors pass by.
-Does not know: when a message expires or what is under hold; the database decides.
+Does not know: when a message expires or what is under hold: the database decides. Nor when a pass
+is due: `schedule` does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
-
-import structlog
 
 from bookconnect_dm.direct import CommandError, Direct, connect
 
-__all__ = ["Batch", "Due", "Outcome", "Pace", "Step", "last_due", "run_for_ever", "run_once"]
+__all__ = [
+    "NAME",
+    "Batch",
+    "Due",
+    "Occasion",
+    "Outcome",
+    "Pace",
+    "Report",
+    "Step",
+    "recalculate",
+    "run_once",
+]
 
 Step = Literal["notice", "recalculate", "soft_delete", "cleanup"]
 
 NAME: Final = "bookconnect-dm retention"
 LOCK_WAIT_S: Final = 10.0
-BUDGET_S: Final = 3000.0
-"""A scheduled pass stops after this and goes on with the next one; the day belongs to members."""
+RECALCULATE_S: Final = 3000.0
 TRIES: Final = 6
 SMALL_BATCH: Final = 200
 ANSWER_S: Final = 90.0
 """Longer than the database's own limit on a batch: who is silent then is gone."""
 # Another session held a row, or had just changed it; a hold was placed at the same moment.
 PASSES_BY: Final = frozenset({"40001", "40P01", "55P03", "PT409"})
-
-log = structlog.get_logger("retention")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +61,6 @@ class Pace:
     pause_s: float = 0.002
     patience_s: float = 5.0
     """How long a pass waits for transactions from before a change of tier to end."""
-    check_s: float = 60.0
-    """How often `run_for_ever` looks for changes of tier and for the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,16 @@ class Outcome:
     took_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """Why a pass is made: the moment of the schedule that it serves, if it serves one."""
+
+    due_at: datetime | None = None
+    skipped: int = 0
+    """Moments before that one at which nobody ran."""
+
+
+BY_HAND: Final = Occasion()
 Report = Callable[[Batch], None]
 
 
@@ -99,6 +117,7 @@ async def run_once(
     report: Report | None = None,
     budget_s: float | None = None,
     pace: Pace | None = None,
+    occasion: Occasion = BY_HAND,
 ) -> Outcome:
     """One whole pass: notice changes of tier, recalculate, soft, hard, each until nothing is left.
 
@@ -106,75 +125,50 @@ async def run_once(
     across all servers; the outcome of a second one `is_busy`. Raises `CommandError`.
     """
     began = time.monotonic()
+    if dry_run:
+        return await _preview(url, recovery_days, began)
+    work = None
+    try:
+        async with connect(url, name=NAME) as db:
+            if not await _lock(db):
+                return Outcome(is_busy=True)
+            until = None if budget_s is None else began + budget_s
+            work = _Work(db, report or _nobody, pace or Pace(), until)
+            await work.whole_pass(recovery_days)
+            took_s = time.monotonic() - began
+            word = "complete" if work.is_complete else "incomplete"
+            await _note(db, occasion, word, took_s=took_s, counts=work.counts)
+    except CommandError as error:
+        if work is not None:
+            await _note_failure(url, occasion, str(error), work.counts, began)
+        raise
+    return Outcome(counts=work.counts, is_complete=work.is_complete, took_s=took_s)
+
+
+async def recalculate(url: str, *, report: Report | None = None, pace: Pace | None = None) -> None:
+    """New expiry times for members whose tier has changed, unless a pass is at it."""
     async with connect(url, name=NAME) as db:
-        if dry_run:
-            rows = await db.rows("retention_preview", recovery_days=recovery_days)
-            due = tuple(
-                Due(step=s, store_id=i, store=n, tier=t, messages=m) for s, i, n, t, m in rows
-            )
-            return Outcome(due=due, took_s=time.monotonic() - began)
-        if not await _lock(db):
-            return Outcome(is_busy=True)
-        until = None if budget_s is None else began + budget_s
-        work = _Work(db, report or _nobody, pace or Pace(), until)
-        await work.notice()
-        await work.recalculate()
-        await work.sweep("soft_delete")
-        await work.sweep("cleanup", recovery_days=recovery_days)
-        return Outcome(
-            counts=work.counts,
-            is_complete=work.is_complete,
-            took_s=time.monotonic() - began,
-        )
+        if await db.value("try_lock_retention"):
+            await db.rows("limit_retention")
+            until = time.monotonic() + RECALCULATE_S
+            await _Work(db, report or _nobody, pace or Pace(), until).recalculate()
 
 
-async def run_for_ever(
-    url: str,
-    *,
-    schedule: Sequence[str] = ("01:00", "02:00"),
-    recovery_days: int = 7,
-    report: Report | None = None,
-    pace: Pace | None = None,
+async def _preview(url: str, recovery_days: int, began: float) -> Outcome:
+    async with connect(url, name=NAME) as db:
+        rows = await db.rows("retention_preview", recovery_days=recovery_days)
+    due = tuple(Due(step=s, store_id=i, store=n, tier=t, messages=m) for s, i, n, t, m in rows)
+    return Outcome(due=due, took_s=time.monotonic() - began)
+
+
+async def _note_failure(
+    url: str, occasion: Occasion, why: str, counts: Mapping[Step, int], began: float
 ) -> None:
-    """Passes at the times of `schedule` (UTC), and one at the start: it may have been down.
-
-    In between, messages of members whose tier has changed get their new expiry times within a
-    minute or so. Comes back from everything but cancellation; that is how it ends.
-    """
-    pace = pace or Pace()
-    done: datetime | None = None
-    failures = 0
-    while True:
-        # Servers that start together, or share a schedule, do not all knock at the same moment.
-        await asyncio.sleep(
-            _jittered(pace.check_s * min(2**failures, 8) if done or failures else 1)
-        )
-        now = datetime.now(UTC)
-        is_due = done is None or done < last_due(schedule, now)
-        try:
-            if is_due:
-                outcome = await run_once(
-                    url, recovery_days=recovery_days, report=report, budget_s=BUDGET_S, pace=pace
-                )
-                _tell(outcome)
-                # Whoever found another worker looks again: that one may have died on the way.
-                done = done if outcome.is_busy else now
-            else:
-                await _recalculate_only(url, report or _nobody, pace)
-        except CommandError as error:
-            failures += 1
-            log.warning("retention_failed", reason=str(error), times=failures)
-        else:
-            failures = 0
-
-
-def last_due(schedule: Sequence[str], now: datetime) -> datetime:
-    """The newest moment of a daily schedule that is not after `now`."""
-    moments = [
-        now.replace(hour=int(at[:2]), minute=int(at[3:]), second=0, microsecond=0)
-        for at in schedule
-    ]
-    return max(moment if moment <= now else moment - timedelta(days=1) for moment in moments)
+    """Over a connection of its own: the pass's may be gone. The database may be, too."""
+    with contextlib.suppress(CommandError):
+        async with connect(url, name=NAME) as db:
+            took_s = time.monotonic() - began
+            await _note(db, occasion, "failed", took_s=took_s, counts=counts, detail=why)
 
 
 class _Work:
@@ -187,6 +181,12 @@ class _Work:
         self._until = until
         self.counts: dict[Step, int] = {}
         self.is_complete = True
+
+    async def whole_pass(self, recovery_days: int) -> None:
+        await self.notice()
+        await self.recalculate()
+        await self.sweep("soft_delete")
+        await self.sweep("cleanup", recovery_days=recovery_days)
 
     async def notice(self) -> None:
         while not self._time_is_up():
@@ -284,20 +284,24 @@ async def _lock(db: Direct) -> bool:
     return True
 
 
-async def _recalculate_only(url: str, report: Report, pace: Pace) -> None:
-    async with connect(url, name=NAME) as db:
-        if await db.value("pending_recalculations") and await db.value("try_lock_retention"):
-            await db.rows("limit_retention")
-            await _Work(db, report, pace, time.monotonic() + BUDGET_S).recalculate()
-
-
-def _tell(outcome: Outcome) -> None:
-    log.info(
-        "retention_pass",
-        busy=outcome.is_busy,
-        complete=outcome.is_complete,
-        took_s=round(outcome.took_s, 3),
-        counts=dict(outcome.counts),
+async def _note(
+    db: Direct,
+    occasion: Occasion,
+    outcome: str,
+    *,
+    took_s: float,
+    counts: Mapping[Step, int],
+    detail: str | None = None,
+) -> None:
+    """Leave a row that says what became of a pass; `doctor` and the schedule read it."""
+    await db.rows(
+        "note_retention_run",
+        outcome=outcome,
+        took_s=took_s,
+        due_at=occasion.due_at,
+        skipped=occasion.skipped,
+        counts=json.dumps(dict(counts)),
+        detail=detail,
     )
 
 

@@ -41,7 +41,7 @@ def test_a_server_with_a_retention_url_cleans(live_world: World, worker_url: str
         while '"event": "retention_pass"' not in server.log:
             assert time.monotonic() < deadline, server.log
             time.sleep(0.1)
-    assert live_world.db.run("select from public.direct_messages") == []
+    assert live_world.db.run("select id from public.direct_messages") == []
     ledger = {row["step"]: row["messages"] for row in live_world.db.run(KINDS)}
     assert ledger == {"soft_delete": 1, "cleanup": 1}
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,25 +15,13 @@ import pytest
 
 from bookconnect_dm import retention
 from bookconnect_dm.direct import CommandError, Direct
-from bookconnect_dm.retention import Batch, Pace, last_due, run_for_ever, run_once
-from tests.helpers.postgres import Database
+from bookconnect_dm.retention import Batch, Pace, run_once
 from tests.retention.clock import Clock
-from tests.retention.model import DAY
 from tests.retention.world import STORE, Stage
 
-WORKER = "retention_worker"
-QUICK = Pace(pause_s=0, pause_share=0, patience_s=0.5, check_s=0.05)
+QUICK = Pace(pause_s=0, pause_share=0, patience_s=0.5)
 
 LOCK = "select pg_advisory_lock(hashtext('bookconnect_dm retention'), 0)"
-
-
-@pytest.fixture
-def url(pg: Database) -> Iterator[str]:
-    """A login that has service_role's grants and nothing else, as RETENTION_URL wants it."""
-    pg.run(f"create role {WORKER} login in role service_role")
-    pg.cluster.embedded.set_password(WORKER)
-    yield pg.url(WORKER)
-    pg.run(f"drop role {WORKER}")
 
 
 def _fill(stage: Stage, clock: Clock) -> dict[str, UUID]:
@@ -253,93 +238,6 @@ async def test_a_cancelled_pass_leaves_whole_batches_and_its_lock(
     assert swept % 2 == 0
     outcome = await run_once(url, pace=QUICK)
     assert outcome.counts["soft_delete"] == 20 - swept
-
-
-# -- for ever ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("now", "due"),
-    [
-        ("2026-03-01 00:59:59", "2026-02-28 02:00:00"),
-        ("2026-03-01 01:00:00", "2026-03-01 01:00:00"),
-        ("2026-03-01 01:59:59", "2026-03-01 01:00:00"),
-        ("2026-03-01 23:00:00", "2026-03-01 02:00:00"),
-    ],
-)
-def test_the_newest_moment_of_a_schedule(now: str, due: str) -> None:
-    moments = [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (now, due)]
-    assert last_due(("02:00", "01:00"), moments[0]) == moments[1]
-
-
-@contextlib.asynccontextmanager
-async def _running(url: str, batches: list[Batch]) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(
-        run_for_ever(url, recovery_days=0, report=batches.append, pace=QUICK)
-    )
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def _until(stage: Stage, statement: str) -> None:
-    async with asyncio.timeout(20):
-        while not await asyncio.to_thread(stage.value, statement):  # noqa: ASYNC110 - in SQL
-            await asyncio.sleep(0.02)
-
-
-async def test_it_catches_up_at_the_start_and_recalculates_soon_after_a_change(
-    stage: Stage, clock: Clock, url: str
-) -> None:
-    sender, _, conversation = stage.pair("free")
-    stage.send(sender, conversation)
-    clock.pass_(31)  # and nobody was there at 01:00
-    async with _running(url, []):
-        await _until(stage, "select not exists (select from public.direct_messages)")
-        message = stage.send(sender, conversation)
-        stage.set_tier(sender, "privileged")
-        await _until(stage, "select messaging.pending_recalculations() = 0")
-        assert stage.expires(message["id"]) - message["sent_at"] == 180 * DAY
-        clock.pass_(181)
-        await asyncio.sleep(0.3)
-        assert stage.expires(message["id"]) is not None, "it is not the hour yet"
-
-
-async def test_it_survives_a_database_that_goes_and_comes(
-    stage: Stage, clock: Clock, url: str
-) -> None:
-    sender, _, conversation = stage.pair("free")
-    async with _running(url, []) as task:
-        for _ in range(3):
-            await asyncio.sleep(0.2)
-            stage.run(
-                "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s", WORKER
-            )
-        message = stage.send(sender, conversation)
-        stage.set_tier(sender, "privileged")
-        await _until(stage, "select messaging.pending_recalculations() = 0")
-        assert stage.expires(message["id"]) - message["sent_at"] == 180 * DAY
-        assert not task.done()
-
-
-async def test_a_pass_that_another_worker_does_is_looked_after(
-    stage: Stage, clock: Clock, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other one may die on the way; then the work is still to do, and not tomorrow."""
-    monkeypatch.setattr(retention, "LOCK_WAIT_S", 0.1)
-    sender, _, conversation = stage.pair("free")
-    stage.send(sender, conversation)
-    clock.pass_(31)
-    with stage.another() as other:
-        other.run(LOCK)
-        async with _running(url, []):
-            await asyncio.sleep(1.5)
-            assert stage.value("select count(*) from public.direct_messages") == 1
-            other.owner.close()
-            await _until(stage, "select not exists (select from public.direct_messages)")
 
 
 # -- the command -------------------------------------------------------------------------------

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from bookconnect_dm.metrics import Metrics
+import re
+
+import pytest
+
+from bookconnect_dm.metrics import FAMILIES, Metrics
 
 
 def test_what_happened_is_counted() -> None:
@@ -23,7 +27,7 @@ def test_what_happened_is_counted() -> None:
         'bookconnect_dm_http_requests_total{method="GET",route="/v1/me",status="200"} 1.0',
         'bookconnect_dm_statements_total{outcome="ok",statement="me"} 1.0',
         'bookconnect_dm_sends_total{outcome="ok"} 1.0',
-        "bookconnect_dm_batch_rows_sum 3.0",
+        "bookconnect_dm_send_batch_rows_sum 3.0",
         "bookconnect_dm_frames_sent_total 2.0",
         'bookconnect_dm_database_connects_total{outcome="failed"} 1.0',
         "bookconnect_dm_sockets 0.0",
@@ -35,9 +39,38 @@ def test_what_happened_is_counted() -> None:
 
 def test_a_watched_value_is_read_when_it_is_looked_at() -> None:
     metrics, value = Metrics(), [1.0]
-    metrics.watch("waiting", "How many wait.", lambda: value[0])
+    metrics.watch("sends_waiting", lambda: value[0])
+    metrics.watch("feed_gaps", lambda: value[0])
     value[0] = 7.0
-    assert "bookconnect_dm_waiting 7.0" in metrics.text().decode()
+    text = metrics.text().decode()
+    assert "bookconnect_dm_sends_waiting 7.0" in text
+    assert "# TYPE bookconnect_dm_feed_gaps_total counter" in text
+    assert "bookconnect_dm_feed_gaps_total 7.0" in text
+    with pytest.raises(KeyError):
+        metrics.watch("unheard_of", lambda: 0.0)
+
+
+def test_retention_is_shown_only_where_a_worker_is() -> None:
+    metrics = Metrics()
+    assert "retention" not in metrics.text().decode()
+    metrics.retention_leads(leads=True)
+    metrics.retention_ran("complete")
+    metrics.storage({"a": 1, "b": 2})
+    metrics.storage({"b": 3})
+    text = metrics.text().decode()
+    assert "bookconnect_dm_retention_leader 1.0" in text
+    assert 'bookconnect_dm_retention_runs_total{outcome="complete"} 1.0' in text
+    assert "bookconnect_dm_store_bytes{" in text
+    assert '{store="a"}' not in text
+
+
+def test_names_follow_the_conventions() -> None:
+    for family in FAMILIES:
+        assert re.fullmatch(r"bookconnect_dm_[a-z]+(_[a-z]+)*", family.shown), family.name
+        assert family.meaning.endswith("."), family.name
+        assert not family.name.endswith("_total"), family.name
+        if family.kind == "histogram":
+            assert family.name.endswith(("_seconds", "_rows")), family.name
 
 
 def test_two_servers_in_one_process_count_apart() -> None:

@@ -32,7 +32,7 @@ def up() -> None:
 
 @migrate_cli.command()
 def down(
-    to: Annotated[int, typer.Option(min=0, max=5, help="The migration to go back to.")] = 0,
+    to: Annotated[int, typer.Option(min=0, help="The number of the migration to go back to.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Also when messages are lost.")] = False,
 ) -> None:
     """Roll migrations back, in reverse order."""

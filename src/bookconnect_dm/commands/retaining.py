@@ -43,7 +43,7 @@ def retention_run(
 
     The exit status of one pass is 1 when something was locked for long and is left.
     """
-    from bookconnect_dm import retention
+    from bookconnect_dm import retention, schedule
     from bookconnect_dm.terminal import Progress
 
     settings = read_settings()
@@ -59,11 +59,13 @@ def retention_run(
             progress.add(_STEPS[batch.step], batch.rows)
 
         if not (once or dry_run):
-            schedule = settings.retention_schedule
-            say(f"Every day at {' and '.join(schedule)} UTC; Ctrl-C ends it.")
-            asyncio.run(
-                retention.run_for_ever(url, schedule=schedule, recovery_days=days, report=report)
+            plan = schedule.Plan(
+                times=settings.retention_schedule,
+                recovery_days=days,
+                look_s=settings.retention_look_seconds,
             )
+            say(f"Every day at {' and '.join(plan.times)} UTC; Ctrl-C ends it.")
+            asyncio.run(schedule.run_for_ever(url, plan, report=report))
         outcome = asyncio.run(
             retention.run_once(url, recovery_days=days, dry_run=dry_run, report=report)
         )
@@ -71,6 +73,18 @@ def retention_run(
         say(line)
     if not outcome.is_complete:
         raise typer.Exit(1)
+
+
+@retention_cli.command("pg-cron")
+def retention_pg_cron() -> None:
+    """Print SQL that lets pg_cron make the passes, inside PostgreSQL and without a worker.
+
+    Apply it as the owner. It uses RETENTION_SCHEDULE and RECOVERY_WINDOW as they are set now.
+    """
+    from bookconnect_dm import schedule
+
+    settings = read_settings()
+    say(schedule.pg_cron_jobs(settings.retention_schedule, settings.recovery_window).strip())
 
 
 def _would_do(outcome: Outcome) -> list[str]:

@@ -6,6 +6,14 @@ select pg_try_advisory_lock(hashtext('bookconnect_dm migrate'), 0);
 -- name: try_lock_retention
 select pg_try_advisory_lock(hashtext('bookconnect_dm retention'), 0);
 
+-- name: try_to_lead_retention
+-- The lock of the one worker that keeps the schedule; a pass takes the lock above as well. A machine that vanishes says
+-- no goodbye: PostgreSQL asks after this connection, and gives its locks back within half a minute.
+select
+    pg_try_advisory_lock(hashtext('bookconnect_dm retention leader'), 0) as leads,
+    set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '3', false), set_config('client_connection_check_interval', '10s', false);
+
 -- name: set_up_session
 -- Waits for locks are short, work may take its time, and no schema but the one named is looked into.
 select
@@ -138,6 +146,26 @@ select messaging.recalculate_batch(%(batch_size)s::int);
 
 -- name: pending_recalculations
 select messaging.pending_recalculations();
+
+-- name: note_retention_run
+select messaging.note_retention_run(
+    %(outcome)s::text, make_interval(secs => %(took_s)s::float8), %(due_at)s::timestamptz, %(skipped)s::int,
+    %(counts)s::jsonb, %(detail)s::text
+);
+
+-- name: retention_state
+-- With PostgreSQL's own time: it stamped the others.
+select
+    clock_timestamp() as now, s.last_ended_at, s.last_complete_at, s.failures, s.last_failure,
+    messaging.pending_recalculations() as members_waiting
+from messaging.retention_state() as s;
+
+-- name: retention_backlog
+select b.to_mark, b.to_remove, b.members_waiting, b.oldest_due
+from messaging.retention_backlog(make_interval(hours => 24 * %(recovery_days)s::int)) as b;
+
+-- name: storage_by_store
+select coalesce(s.store_id::text, 'others'), s.bytes from messaging.storage_by_store() as s;
 
 -- name: soft_delete_batch
 select b.messages, b.reached::text

@@ -30,11 +30,16 @@ select pg_drop_replication_slot(slot_name)
 from pg_catalog.pg_replication_slots
 where slot_name = %(slot)s and not active;
 
--- name: inactive_slots
-select slot_name, confirmed_flush_lsn::text
+-- name: look_at_slots
+-- Our own slot, and those of ours in this database that nobody reads; with the log that each keeps.
+select
+    slot_name,
+    confirmed_flush_lsn::text,
+    coalesce(
+        case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) end, 0
+    )::bigint as retained_bytes
 from pg_catalog.pg_replication_slots
 where
     starts_with(slot_name, %(prefix)s)
     and database = current_database()
-    and slot_name <> %(slot)s
-    and not active;
+    and (slot_name = %(slot)s or not active);

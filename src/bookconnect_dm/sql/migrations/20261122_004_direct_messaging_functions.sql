@@ -17,4 +17,5 @@
 -- include functions/reading.sql
 -- include functions/catchup.sql
 -- include functions/cleanup.sql
+-- include functions/watching.sql
 -- include functions/server.sql

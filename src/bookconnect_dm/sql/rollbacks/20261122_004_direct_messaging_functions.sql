@@ -21,6 +21,10 @@ drop function if exists messaging.send_batch (uuid [], uuid [], uuid [], text []
 drop function if exists messaging.send_one (uuid, uuid, uuid, text, int);
 drop function if exists messaging.become (uuid);
 drop function if exists messaging.speak_as (uuid);
+drop function if exists messaging.storage_by_store ();
+drop function if exists messaging.retention_backlog (interval);
+drop function if exists messaging.retention_state ();
+drop function if exists messaging.note_retention_run (text, interval, timestamptz, int, jsonb, text);
 drop function if exists messaging.repair_clock (uuid);
 drop function if exists messaging.release_hold (uuid);
 drop function if exists messaging.place_hold (uuid, text);

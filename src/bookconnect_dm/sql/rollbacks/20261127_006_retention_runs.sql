@@ -1,0 +1,1 @@
+drop table if exists messaging.retention_runs;
