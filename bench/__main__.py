@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     usual = FULL if arguments.full else EVERYDAY
     size = Size(
-        name=usual.name,
+        name=f"share-{arguments.share * 1000:.0f}" if arguments.share else usual.name,
         store_share=arguments.share or usual.store_share,
         seconds=arguments.seconds or usual.seconds,
         pairs=arguments.pairs or usual.pairs,

@@ -20,7 +20,13 @@ from bench.stats import median, spread
 
 __all__ = ["as_text", "write"]
 
-RUNS = {"full": "make bench FULL=1", "everyday": "make bench"}
+RUNS = {
+    "full": "make bench FULL=1",
+    "everyday": "make bench",
+    "share-300": "python -m bench --share 0.3",
+}
+GROWTH = ("everyday", "share-300", "full")
+"""By the size of the store: a tenth, three tenths, the whole year."""
 
 HEAD = """\
 # Benchmarks
@@ -68,8 +74,11 @@ def write(results: Path, docs: Path, *, order: list[str]) -> list[Path]:
     for run in runs:
         lines += _run_head(run)
         lines += _targets(run, order)
-    if runs:
+    if not runs:
+        lines += ["Nothing was measured yet.", ""]
+    else:
         lines += _mission(runs)
+        lines += _growth({run.name: run for run in runs})
         lines += ["## Each scenario", ""]
         for name in order:
             for run in runs:
@@ -149,6 +158,32 @@ def _mission(runs: list[Run]) -> list[str]:
                 f" {run.reports['saturation'].size} |"
             )
             break
+    return [*lines, ""]
+
+
+def _growth(runs: dict[str, Run]) -> list[str]:
+    """What was measured in stores of several sizes: the target is 1.3 from a tenth to the whole."""
+    shown = [runs[name] for name in GROWTH if name in runs and "reads" in runs[name].reports]
+    if len(shown) < 2:
+        return []
+    sizes = [run.reports["reads"].size.split(" ", 1)[0] for run in shown]
+    lines = [
+        "## From a small store to a large one",
+        "",
+        "| what | " + " | ".join(f"{size} messages" for size in sizes) + " | last to first |",
+        "|---|" + "---|" * (len(shown) + 1),
+    ]
+    for scenario in ("reads", "latency", "saturation"):
+        by_name: dict[str, list[Figure]] = {}
+        for run in shown:
+            for one in run.reports[scenario].figures if scenario in run.reports else ():
+                by_name.setdefault(one.what, []).append(one)
+        for what, found in by_name.items():
+            if len(found) == len(shown):
+                values = [median(one.values) for one in found]
+                cells = [f"{brief(value)} {found[0].unit}" for value in values]
+                ratio = brief(values[-1] / values[0]) if values[0] else ""
+                lines.append(f"| {what} | {' | '.join(cells)} | {ratio} |")
     return [*lines, ""]
 
 

@@ -61,7 +61,7 @@ def test_a_batch_that_goes_well_is_one_statement(world: World) -> None:
     # A row: may he write (the policy) and read it (RETURNING), the two triggers, the host's word.
     per_row = {name: count for name, count in seen.items() if count >= 50}
     assert per_row == dict.fromkeys(
-        ("can_send", "checked_content", "host_tier", "is_participant", "set_message_clock",
+        ("can_send", "host_tier", "is_participant", "set_message_clock",
          "set_message_retention"), 50,
     )  # fmt: skip
 

@@ -11,7 +11,10 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_now timestamptz;
 begin
-    new.content := messaging.checked_content(new.content);
+    new.content := messaging.trimmed(new.content);
+    if (length(new.content) between 1 and 1000) is not true then
+        perform messaging.checked_content(new.content);  -- says what is wrong with it
+    end if;
     update public.conversations as c
     set (position, updated_at) = (
         select t.now, t.now
@@ -101,7 +104,7 @@ $$;
 
 create or replace trigger _100_guard_message
 before update on public.direct_messages
-for each row when (pg_catalog.row_security_active('public.direct_messages'))
+for each row when (pg_catalog.row_security_active('public.direct_messages'::regclass))
 execute function messaging.guard_message();
 
 -- The clock is the database's: a client that sets `updated_at` after a send, as the mission has it, changes nothing.
@@ -117,7 +120,7 @@ $$;
 
 create or replace trigger _100_guard_conversation
 before update on public.conversations
-for each row when (pg_catalog.row_security_active('public.conversations'))
+for each row when (pg_catalog.row_security_active('public.conversations'::regclass))
 execute function messaging.guard_conversation();
 
 -- Reading ---------------------------------------------------------------------------------------------------------
