@@ -19,7 +19,8 @@ from bench.stats import percentile
 
 __all__ = ["Returning"]
 
-CONNECTING = 100
+CONNECTING = 50
+RETRIES = 50
 
 
 class Returning:
@@ -32,6 +33,7 @@ class Returning:
         self._members: list[str] = spec["members"]
         self._tokens = {one: token(one).encode() for one in set(self._members)}
         self._sockets: list[Socket] = []
+        self.refused = 0
         self._positions: dict[str, tuple[str, dict[str, str]]] = {}
 
     async def run(self) -> dict[str, Any]:
@@ -53,7 +55,7 @@ class Returning:
         await asyncio.sleep(1.0)  # while the bench looks at the server
         for socket in self._sockets:
             socket.cut()
-        return {"rounds": rounds, "load_cpu_s": cpu}
+        return {"rounds": rounds, "refused": self.refused, "load_cpu_s": cpu}
 
     async def _all_at_once(self) -> dict[str, float]:
         for socket in self._sockets:
@@ -74,16 +76,34 @@ class Returning:
         return time.perf_counter() - began
 
     async def _come(self, member: str, *, learn: bool) -> None:
+        """Sign in; where the server is too busy, again a moment later, as clients do."""
+        for _ in range(RETRIES):
+            try:
+                await self._sign_in(member, learn=learn)
+            except ConnectionError:
+                self.refused += 1
+                await asyncio.sleep(0.2)
+            else:
+                return
+        raise SystemExit(f"The server refused a member {RETRIES} times.")
+
+    async def _sign_in(self, member: str, *, learn: bool) -> None:
         ready: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         def hear(_socket: Socket, payload: bytes) -> None:
             if payload.startswith(b'{"type":"ready"') and not ready.done():
                 ready.set_result(payload)
 
+        def lost(_socket: Socket) -> None:
+            if not ready.done():
+                ready.set_exception(ConnectionResetError("refused"))
+
         socket = await connect(self._port, hear)
+        socket.lost = lost
         socket.say(b'{"type":"auth","v":1,"token":"%s"}' % self._tokens[member])
-        self._sockets.append(socket)
         epoch = json.loads(await asyncio.wait_for(ready, 60))["epoch"]
+        socket.lost = None
+        self._sockets.append(socket)
         if learn:
             self._positions[member] = epoch, await self._sync(member, None, {})
 
@@ -105,7 +125,11 @@ class Returning:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
             answer = json.loads(await reader.readexactly(length))
-            if b" 200 " not in head.split(b"\r\n", 1)[0]:
+            if b" 503 " in head[:16]:
+                self.refused += 1
+                await asyncio.sleep(0.2)
+                continue
+            if b" 200 " not in head[:16]:
                 raise SystemExit(f"sync failed: {answer}")
             for change in answer["changes"]:
                 found[change["conversation_id"]] = change["position"]

@@ -45,6 +45,8 @@ def play(bench: Bench) -> Report:
                    values=[one["p50_s"] for one in rounds]),
             Figure(what="statements a member", unit="",
                    values=[(calls[1] - calls[0]) / len(rounds) / MEMBERS]),
+            Figure(what="refused for a moment, and tried again", unit="",
+                   values=[float(found["refused"])]),
             Figure(what="memory of the server afterwards", unit="MB", values=[memory]),
         ],
     )  # fmt: skip

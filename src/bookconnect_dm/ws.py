@@ -49,6 +49,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.scope["extensions"] = extensions
         await super().run_asgi()
 
+    def forget_handshake(self) -> None:
+        """Lets go of what the handshake said: idle sockets would keep it, thousands of times."""
+        self.scope["headers"] = []
+        self.request = self.response = None  # type: ignore[assignment]  # read in the handshake only
+
     @property
     def is_open(self) -> bool:
         """Whether frames can still be written."""
@@ -158,6 +163,7 @@ async def realtime(door: Door, scope: Scope, receive: Receive, send: Send) -> No
         return
     # Accepted first and judged then: before the accept a close is an HTTP 403 without a code.
     await send({"type": "websocket.accept"})
+    protocol.forget_handshake()
     connection = protocol.connection = Connection(door, protocol, receive)
     try:
         await connection.run()
