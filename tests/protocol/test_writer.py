@@ -108,7 +108,8 @@ async def test_a_locked_conversation_holds_up_no_other(world: World) -> None:
             assert not any(answer.done() for answer in stuck)
             locker.rollback()
         sent = await asyncio.gather(*stuck)
-    assert sorted(waits)[len(waits) * 9 // 10] < 0.1
+    # Whoever had to sit the lock out would wait for seconds; how quick it is, `bench` tells.
+    assert sorted(waits)[len(waits) * 9 // 10] < 0.5
     assert [s.message.content for s in sent] == [f"stuck {n}" for n in range(20)]
     positions = [s.message.sent_at for s in sent]
     assert positions == sorted(positions)
