@@ -17,6 +17,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from bookconnect_dm import client as client_module
 from bookconnect_dm import wire
 from bookconnect_dm.client import Client
 from bookconnect_dm.wire import ReloadFrame
@@ -30,6 +31,12 @@ pytestmark = [pytest.mark.durability, pytest.mark.feed]
 IS_PROOF = bool(os.environ.get("PROOF"))
 KILLS = 50 if IS_PROOF else 5
 BETWEEN_S = 1.0 if IS_PROOF else 0.2
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not IS_PROOF:  # the full size waits as clients do in earnest
+        monkeypatch.setattr(client_module, "PAUSE_S", (0.05, 0.5))
 
 
 class Member:

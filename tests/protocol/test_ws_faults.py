@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from bookconnect_dm.connection import BLOCKED_S, CUT_S
 from tests.helpers.live import live, raw
 from tests.helpers.postgres import Cluster
 from tests.helpers.server import RunningServer, running_server, token_for
@@ -242,7 +243,7 @@ async def test_a_socket_that_stops_reading_is_cut_and_costs_the_others_nothing(
         live(server.socket_url, token_for(shared.ben)) as reader,
     ):
         before = subscribers(server)
-        started, n = time.monotonic(), 0
+        started, n, heard = time.monotonic(), 0, []
         while subscribers(server) == before and time.monotonic() - started < 60:
             for _ in range(60):
                 n += 1
@@ -251,9 +252,14 @@ async def test_a_socket_that_stops_reading_is_cut_and_costs_the_others_nothing(
                     content="x" * 1000,
                 )  # fmt: skip
             for _ in range(60):
-                await reader.hear("message")
+                heard.append((await reader.hear("message"))["message"]["sent_at"])
                 await ada.hear("ack")
         assert subscribers(server) == before - 1
+        # Nothing is kept from the others, or brought to them late or out of order.
+        assert heard == sorted(heard)
+        assert len(heard) == n
+        assert not [frame for frame in reader.heard if frame["type"] == "resync"]
+        assert BLOCKED_S + CUT_S < 10, "from when nothing more goes out"
         await ada.say("ping")
         assert (await ada.hear("pong"))["type"] == "pong"
     connection.transport.abort()
