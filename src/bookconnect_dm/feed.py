@@ -54,6 +54,8 @@ TAKEOVER_S: Final = 15.0
 """How long a slot that somebody still reads is waited for."""
 LOOK_S: Final = 600.0
 FIRST_LOOK_S: Final = 30.0
+FOLLOW_S: Final = 30.0
+"""How often a standby is asked whether it still follows its primary."""
 PAUSE_S: Final = (0.05, 5.0)
 STEADY_S: Final = 5.0
 """A stream that lived this long was no failed attempt: the next pause is the shortest again."""
@@ -122,6 +124,7 @@ class Feed:
         on_note: Callable[[bytes, float], None] | None = None,
         log_snapshot: Callable[[], Awaitable[None]] | None = None,
         look_s: float = LOOK_S,
+        follow_s: float = FOLLOW_S,
     ) -> None:
         self._url = feed_url
         self._slot = slot_name(instance)
@@ -130,6 +133,9 @@ class Feed:
         self._on_note = on_note
         self._log_snapshot = log_snapshot
         self._look_s = look_s
+        self._follow_s = follow_s
+        self._is_standby = False
+        self._follows = True
         self._queries = load_queries(
             (files("bookconnect_dm") / "sql" / "feed.sql").read_text("utf-8")
         )
@@ -149,7 +155,8 @@ class Feed:
     @property
     def healthy(self) -> bool:
         """True while the stream flows: what is committed now is delivered now."""
-        return self._is_ready.is_set() and self._progress.silent_s(time.monotonic()) < LOST_S
+        flows = self._is_ready.is_set() and self._progress.silent_s(time.monotonic()) < LOST_S
+        return flows and self._follows
 
     @property
     def lag(self) -> FeedFacts:
@@ -184,6 +191,7 @@ class Feed:
             self._tasks = [
                 group.create_task(self._supervise(), name="feed"),
                 group.create_task(self._reap(), name="feed-reaper"),
+                group.create_task(self._watch_standby(), name="feed-standby"),
             ]
 
     async def stop(self) -> None:
@@ -269,6 +277,7 @@ class Feed:
         system, log_end = await self._identify(connection)
         if await self._ask(connection, "publications", publications=list(PUBLICATIONS)) != [(2,)]:
             raise FeedError("The publications are missing: run `bookconnect-dm migrate up`.")
+        ((self._is_standby,),) = await self._ask(connection, "is_standby")
         start, was_lost = await self._take_slot(connection, system, log_end)
         names = ",".join(f'"{name}"' for name in PUBLICATIONS)
         command = (
@@ -334,8 +343,7 @@ class Feed:
 
     async def _create_slot(self, connection: Connection) -> int:
         command = f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput NOEXPORT_SNAPSHOT'
-        ((is_standby,),) = await self._ask(connection, "is_standby")
-        asking = asyncio.create_task(self._ask_for_snapshots()) if is_standby else None
+        asking = asyncio.create_task(self._ask_for_snapshots()) if self._is_standby else None
         try:
             async with asyncio.timeout(CREATE_S):
                 row = await (await connection.execute(command)).fetchone()
@@ -345,7 +353,7 @@ class Feed:
                 await asyncio.wait([asking])
         if row is None:
             raise FeedError(f"Slot {self._slot} was not made.")
-        log.info("slot_made", slot=self._slot, on_standby=is_standby)
+        log.info("slot_made", slot=self._slot, on_standby=self._is_standby)
         return parse_lsn(row[1])
 
     async def _ask_for_snapshots(self) -> None:
@@ -392,6 +400,21 @@ class Feed:
                 if await self._drop_slot(connection, name):
                     log.warning("slot_reaped", slot=name)
         return now
+
+    async def _watch_standby(self) -> None:
+        """A standby that lost its primary goes on talking to us and has nothing new to say."""
+        while True:
+            await asyncio.sleep(self._follow_s)
+            follows = True
+            if self._is_standby:
+                try:
+                    async with self._connect() as connection:
+                        ((follows,),) = await self._ask(connection, "follows_primary")
+                except (psycopg.Error, OSError, TimeoutError):
+                    continue  # the stream notices that by itself
+            if follows != self._follows:
+                self._follows = follows
+                log.warning("standby_follows" if follows else "standby_lost_its_primary")
 
     # -- the stream
 

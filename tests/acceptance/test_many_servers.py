@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from bookconnect_dm.embedded import EmbeddedPostgres
+from bookconnect_dm.feed import Feed
+from tests.helpers.away import until
 from tests.helpers.live import Frame, Live, live
 from tests.helpers.postgres import FAST, FEED, SERVER, Cluster
 from tests.helpers.server import RunningServer, running_server, token_for
@@ -30,6 +32,10 @@ class Scene:
     world: World
     standby: Standby
     servers: list[RunningServer]
+
+    async def log_snapshot(self) -> None:
+        """What a slot on a standby waits for."""
+        await asyncio.to_thread(self.world.db.run, "select pg_log_standby_snapshot()")
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +209,26 @@ async def test_what_is_sent_while_the_standby_is_away_arrives_when_it_is_back(
         await asyncio.to_thread(fed.wait_for, 200)
         assert await heard(there, 5) == sent
         assert not [frame for frame in there.heard if frame["type"] == "resync"]
+
+
+async def test_a_standby_that_lost_its_primary_is_no_healthy_feed(scene: Scene) -> None:
+    """It answers as before and has nothing new to say, which looks like a quiet evening."""
+    feed = Feed(
+        scene.standby.url(scene.world.db, FEED),
+        instance="follower",
+        on_transaction=lambda _: None,
+        on_gap=lambda: None,
+        log_snapshot=scene.log_snapshot,
+        follow_s=0.2,
+    )
+    running = asyncio.create_task(feed.run())
+    try:
+        assert await feed.wait_until_ready(30)
+        assert feed.healthy
+        await asyncio.to_thread(scene.standby.follow, is_following=False)
+        await until(lambda: not feed.healthy)
+        await asyncio.to_thread(scene.standby.follow, is_following=True)
+        await until(lambda: feed.healthy)
+    finally:
+        await feed.stop()
+        await asyncio.wait([running])

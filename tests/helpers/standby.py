@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from bookconnect_dm import machine
@@ -25,6 +27,7 @@ class Standby:
         self._primary = primary
         self._folder = folder
         self._port = machine.pick_port(0)
+        self._conninfo = ""
 
     def url(self, database: Database, role: str) -> str:
         """The way to a database here; logins and passwords are the primary's."""
@@ -49,6 +52,18 @@ class Standby:
         options = f"-c port={self._port} -c hot_standby_feedback=on"
         log = self._folder / "log"
         self._ctl("start", "-l", str(log), "-o", options)
+
+    def follow(self, *, is_following: bool) -> None:
+        """Lose the primary while running, or find it again."""
+        url = make_conninfo(self._primary.embedded.url_for(OWNER), port=self._port)
+        with psycopg.connect(url, autocommit=True) as connection:
+            if not is_following:
+                row = connection.execute("show primary_conninfo").fetchone()
+                assert row is not None
+                self._conninfo = row[0]
+            value = sql.Literal(self._conninfo if is_following else "")
+            connection.execute(sql.SQL("alter system set primary_conninfo = {}").format(value))
+            connection.execute("select pg_reload_conf()")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it as an operator does."""

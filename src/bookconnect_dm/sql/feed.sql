@@ -9,6 +9,10 @@ where pubname = any(%(publications)s);
 -- name: is_standby
 select pg_is_in_recovery();
 
+-- name: follows_primary
+-- Others' details are hidden from our login, the receiver's process is not.
+select exists(select 1 from pg_catalog.pg_stat_wal_receiver where pid is not null);
+
 -- name: slot
 select
     plugin,
