@@ -19,7 +19,7 @@ import hashlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, cast
@@ -31,10 +31,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from bookconnect_dm import notes, pgoutput
 from bookconnect_dm.db import load_queries
-from bookconnect_dm.errors import Problem
 from bookconnect_dm.events import STALE_S, Assembler, Transaction
 from bookconnect_dm.pgoutput import format_lsn, parse_lsn
 from bookconnect_dm.progress import Progress
+from bookconnect_dm.standby import LogSnapshot, ask_for_snapshots
 
 __all__ = ["Feed", "FeedError", "FeedFacts", "slot_name"]
 
@@ -48,8 +48,6 @@ CONNECT_S: Final = 5.0
 COMMAND_S: Final = 10.0
 CREATE_S: Final = 300.0
 """Making a slot waits for every transaction of the cluster that writes at that moment."""
-SNAPSHOT_S: Final = 1.0
-"""How often the primary is asked for a snapshot while a slot is made on a standby."""
 TAKEOVER_S: Final = 15.0
 """How long a slot that somebody still reads is waited for."""
 LOOK_S: Final = 600.0
@@ -122,7 +120,7 @@ class Feed:
         on_transaction: Callable[[Transaction], None],
         on_gap: Callable[[], None],
         on_note: Callable[[bytes, float], None] | None = None,
-        log_snapshot: Callable[[], Awaitable[None]] | None = None,
+        log_snapshot: LogSnapshot | None = None,
         look_s: float = LOOK_S,
         follow_s: float = FOLLOW_S,
     ) -> None:
@@ -343,7 +341,9 @@ class Feed:
 
     async def _create_slot(self, connection: Connection) -> int:
         command = f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput NOEXPORT_SNAPSHOT'
-        asking = asyncio.create_task(self._ask_for_snapshots()) if self._is_standby else None
+        asking = None
+        if self._is_standby and self._log_snapshot is not None:
+            asking = asyncio.create_task(ask_for_snapshots(self._log_snapshot))
         try:
             async with asyncio.timeout(CREATE_S):
                 row = await (await connection.execute(command)).fetchone()
@@ -355,21 +355,6 @@ class Feed:
             raise FeedError(f"Slot {self._slot} was not made.")
         log.info("slot_made", slot=self._slot, on_standby=self._is_standby)
         return parse_lsn(row[1])
-
-    async def _ask_for_snapshots(self) -> None:
-        """A slot on a standby is made when the primary logs who is at work, which it seldom does.
-
-        Where our login may not ask for that, the slot is made all the same, when it happens.
-        """
-        while self._log_snapshot is not None:
-            try:
-                await self._log_snapshot()
-            except Problem as problem:
-                hint = "Let the API's login execute pg_log_standby_snapshot() on the primary."
-                log.warning("standby_snapshot_refused", error=problem.detail, what_to_do=hint)
-                if problem.code != "UNAVAILABLE":
-                    return
-            await asyncio.sleep(SNAPSHOT_S)
 
     async def _drop_slot(self, connection: Connection, slot: str | None = None) -> bool:
         """Drops a slot that nobody reads. True when there is none of that name afterwards."""

@@ -1,0 +1,41 @@
+"""What reading the log on a standby needs of the primary.
+
+In charge of: asking the primary for the record that a slot on a standby waits for.
+Knows about: that the primary may refuse, and what the operator does then.
+Does not know: slots, streams, how the primary is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from bookconnect_dm.errors import Problem
+
+__all__ = ["LogSnapshot", "ask_for_snapshots"]
+
+LogSnapshot = Callable[[], Awaitable[None]]
+
+PAUSE_S: Final = 1.0
+HINT: Final = "Let the API's login execute pg_log_standby_snapshot() on the primary."
+
+log = structlog.get_logger("standby")
+
+
+async def ask_for_snapshots(log_snapshot: LogSnapshot) -> None:
+    """Asks each second until it is cancelled, or refused.
+
+    A slot on a standby is made when the primary logs who is at work, which it seldom does. Where
+    our login may not ask for that, the slot is made all the same, when it happens.
+    """
+    while True:
+        try:
+            await log_snapshot()
+        except Problem as problem:
+            log.warning("standby_snapshot_refused", error=problem.detail, what_to_do=HINT)
+            if problem.code != "UNAVAILABLE":
+                return
+        await asyncio.sleep(PAUSE_S)
