@@ -34,7 +34,7 @@ from bookconnect_dm.db import load_queries
 from bookconnect_dm.events import STALE_S, Assembler, Transaction
 from bookconnect_dm.pgoutput import format_lsn, parse_lsn
 from bookconnect_dm.progress import Progress
-from bookconnect_dm.standby import LogSnapshot, ask_for_snapshots
+from bookconnect_dm.standby import FOLLOW_S, Following, LogSnapshot, ask_for_snapshots
 
 __all__ = ["Feed", "FeedError", "FeedFacts", "slot_name"]
 
@@ -52,8 +52,6 @@ TAKEOVER_S: Final = 15.0
 """How long a slot that somebody still reads is waited for."""
 LOOK_S: Final = 600.0
 FIRST_LOOK_S: Final = 30.0
-FOLLOW_S: Final = 30.0
-"""How often a standby is asked whether it still follows its primary."""
 PAUSE_S: Final = (0.05, 5.0)
 STEADY_S: Final = 5.0
 """A stream that lived this long was no failed attempt: the next pause is the shortest again."""
@@ -131,9 +129,8 @@ class Feed:
         self._on_note = on_note
         self._log_snapshot = log_snapshot
         self._look_s = look_s
-        self._follow_s = follow_s
+        self._following = Following(follow_s)
         self._is_standby = False
-        self._follows = True
         self._queries = load_queries(
             (files("bookconnect_dm") / "sql" / "feed.sql").read_text("utf-8")
         )
@@ -154,7 +151,7 @@ class Feed:
     def healthy(self) -> bool:
         """True while the stream flows: what is committed now is delivered now."""
         flows = self._is_ready.is_set() and self._progress.silent_s(time.monotonic()) < LOST_S
-        return flows and self._follows
+        return flows and self._following.is_true
 
     @property
     def lag(self) -> FeedFacts:
@@ -189,7 +186,7 @@ class Feed:
             self._tasks = [
                 group.create_task(self._supervise(), name="feed"),
                 group.create_task(self._reap(), name="feed-reaper"),
-                group.create_task(self._watch_standby(), name="feed-standby"),
+                group.create_task(self._following.watch(self._follows_primary)),
             ]
 
     async def stop(self) -> None:
@@ -386,20 +383,13 @@ class Feed:
                     log.warning("slot_reaped", slot=name)
         return now
 
-    async def _watch_standby(self) -> None:
-        """A standby that lost its primary goes on talking to us and has nothing new to say."""
-        while True:
-            await asyncio.sleep(self._follow_s)
-            follows = True
-            if self._is_standby:
-                try:
-                    async with self._connect() as connection:
-                        ((follows,),) = await self._ask(connection, "follows_primary")
-                except (psycopg.Error, OSError, TimeoutError):
-                    continue  # the stream notices that by itself
-            if follows != self._follows:
-                self._follows = follows
-                log.warning("standby_follows" if follows else "standby_lost_its_primary")
+    async def _follows_primary(self) -> bool:
+        """False for a standby that lost its primary; an error is the stream's affair."""
+        if self._is_standby:
+            with contextlib.suppress(psycopg.Error, OSError, TimeoutError):
+                async with self._connect() as connection:
+                    return (await self._ask(connection, "follows_primary"))[0][0] is True
+        return True
 
     # -- the stream
 

@@ -1,8 +1,9 @@
 """What reading the log on a standby needs of the primary.
 
-In charge of: asking the primary for the record that a slot on a standby waits for.
+In charge of: asking the primary for the record that a slot on a standby waits for, and noticing
+that a standby no longer follows its primary.
 Knows about: that the primary may refuse, and what the operator does then.
-Does not know: slots, streams, how the primary is asked.
+Does not know: slots, streams, how either is asked.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import structlog
 
 from bookconnect_dm.errors import Problem
 
-__all__ = ["LogSnapshot", "ask_for_snapshots"]
+__all__ = ["FOLLOW_S", "Following", "LogSnapshot", "ask_for_snapshots"]
 
 LogSnapshot = Callable[[], Awaitable[None]]
 
+FOLLOW_S: Final = 30.0
+"""How often a standby is asked whether it still follows."""
 PAUSE_S: Final = 1.0
 HINT: Final = "Let the API's login execute pg_log_standby_snapshot() on the primary."
 
@@ -39,3 +42,19 @@ async def ask_for_snapshots(log_snapshot: LogSnapshot) -> None:
             if problem.code != "UNAVAILABLE":
                 return
         await asyncio.sleep(PAUSE_S)
+
+
+class Following:
+    """Whether the log that is read still grows: a lone standby answers and has nothing new."""
+
+    def __init__(self, pause_s: float) -> None:
+        self.is_true = True
+        self._pause_s = pause_s
+
+    async def watch(self, look: Callable[[], Awaitable[bool]]) -> None:
+        """Looks again and again, until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._pause_s)
+            before, self.is_true = self.is_true, await look()
+            if self.is_true != before:
+                log.warning("standby_follows" if self.is_true else "standby_lost_its_primary")
