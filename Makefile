@@ -19,6 +19,8 @@ SQL := src/bookconnect_dm/sql
 # The page has no build step; the compiler only checks its JSDoc types.
 TYPESCRIPT := 7.0.2
 TSC := .venv/typescript/node_modules/.bin/tsc
+# What hosts are made with, for the tests of the how-to page's examples; nothing of it is shipped.
+HOSTS := react@19.3.1 react-dom@19.3.1 vue@3.5.45 esbuild@0.28.2
 DONE := .venv/.stamps
 
 # Node comes in a wheel. Not exported: a new .venv must not be made by the old one's Python.
@@ -27,15 +29,15 @@ WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check bench proof format docs clean tools
+.PHONY: help demo test check bench proof format docs screenshots clean tools
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DONE)/server ## two stores, six members, a page to chat on (PORT=8080, RESET=1 starts anew)
 	@exec $(BIN)/bookconnect-dm demo --port $(PORT) $(if $(RESET),--reset)
 
-test: $(DONE)/dev tools check ## check, then all tests, those in a real browser included
+test: $(DONE)/dev $(DONE)/hosts tools check ## check, then all tests, those in a real browser included
 	$(PYTEST) --ignore tests/ui
 	$(PYTEST) tests/ui
 
@@ -58,8 +60,12 @@ docs: $(DONE)/dev ## write the reference pages that are made from the code, and 
 	$(BIN)/python tools/write_reference.py
 	$(BIN)/mkdocs build --strict --quiet
 
+screenshots: $(DONE)/dev ## a picture of every state of the page, for the docs (Debian: fonts-noto-color-emoji)
+	$(BIN)/python tools/take_screenshots.py
+
 bench: $(DONE)/dev ## the benchmarks, into docs/benchmarks.md (FULL=1: the mission's whole year, longer)
 	$(BIN)/python -m bench $(if $(FULL),--full)
+	$(BIN)/python -m bench.browser
 
 proof: $(DONE)/dev ## the full-size proofs (long)
 	PROOF=1 $(PYTEST) --ignore tests/ui
@@ -86,6 +92,10 @@ $(DONE)/server: pyproject.toml constraints.txt | $(DONE)/venv
 $(DONE)/dev: pyproject.toml constraints.txt $(DONE)/server
 	@echo "Installing the tools for development ..."
 	@$(PIP_INSTALL) --no-build-isolation -e '.[server,dev]'
+	@touch $@
+
+$(DONE)/hosts: Makefile $(DONE)/dev
+	@$(WITH_NODE) npm install --silent --no-save --no-package-lock --no-fund --no-audit --prefix .venv/hosts $(HOSTS)
 	@touch $@
 
 $(DONE)/typescript: Makefile $(DONE)/dev

@@ -96,7 +96,6 @@ def _page_files() -> HTTPRouteHandler:
         asset = assets.get(name.lstrip("/"))
         if asset is None:
             raise NotFoundException
-        zipped = "gzip" in request.headers.get("accept-encoding", "")
         headers = [
             ("etag", asset.etag),
             ("vary", "accept-encoding"),
@@ -105,9 +104,9 @@ def _page_files() -> HTTPRouteHandler:
         ]
         if request.headers.get("if-none-match", "").removeprefix("W/") == asset.etag:
             return ASGIResponse(status_code=304, headers=headers)
-        if zipped:
-            headers.append(("content-encoding", "gzip"))
-        body = asset.gzipped if zipped else asset.plain
+        encoding, body = asset.for_one_who_accepts(request.headers.get("accept-encoding", ""))
+        if encoding:
+            headers.append(("content-encoding", encoding))
         return ASGIResponse(body=body, media_type=asset.media_type, headers=headers)
 
     made = route(

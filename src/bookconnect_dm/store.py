@@ -88,9 +88,14 @@ class Store:
         if user_id is None:
             return None
         me = _me.decode(await self.me(user_id))
-        store = me.stores[0].name if me.stores else ""
+        first = me.stores[0] if me.stores else None
         return wire.DemoMember(
-            username=username, displayname=me.displayname, tier=me.tier, store=store
+            id=str(user_id),
+            username=username,
+            displayname=me.displayname,
+            tier=me.tier,
+            store=first.name if first else "",
+            role=first.role if first else "",
         )
 
     async def sender(self, user_id: UUID) -> wire.Sender | None:

@@ -258,10 +258,12 @@ class SignInAnswer(Struct, frozen=True):
 class DemoMember(Struct, frozen=True):
     """Somebody to sign in as, in the demo."""
 
+    id: str
     username: str
     displayname: str | None
     tier: str
     store: str
+    role: str
 
 
 class DemoMembers(Struct, frozen=True):

@@ -292,7 +292,10 @@ def test_the_components_are_served(client: Client, server: RunningServer) -> Non
     answer = client(server).get("/ui/index.js")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/javascript")
-    assert answer.headers["content-encoding"] == "gzip"
+    for accepted, encoding in (("gzip, br", "br"), ("gzip, br;q=0", "gzip"), ("deflate", None)):
+        packed = client(server).get("/ui/index.js", headers={"accept-encoding": accepted})
+        assert packed.headers.get("content-encoding") == encoding
+        assert packed.text == answer.text
     again = {"if-none-match": answer.headers["etag"]}
     assert client(server).get("/ui/index.js", headers=again).status_code == 304
     plain = client(server).get("/ui/index.js", headers={"accept-encoding": "identity"})

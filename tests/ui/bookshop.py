@@ -50,7 +50,7 @@ CHROMIUM_ARGS = [
     "--disable-features=LocalNetworkAccessChecks",
 ]
 
-_READY_S = 30.0
+_READY_S = 90.0
 _STOP_S = 15.0
 _SERVER = (
     "import os\n"
@@ -208,5 +208,5 @@ def window_of(shop: Bookshop, browser: Browser, member: str, **given: Any) -> Wi
     """A new window in a browser profile of its own."""
     options: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"}
     context = browser.new_context(**{**options, **given})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(20_000)
     return Window(shop, context, member)

@@ -23,7 +23,7 @@ from tests.ui.bookshop import (
 from tests.ui.paper import PaperShop
 from tests.ui.paper_window import PaperWindow, open_paper
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture(scope="session")
@@ -82,5 +82,5 @@ def paper(browser: Browser) -> Iterator[OpenPaper]:
 
     yield make
     for one in opened:
-        one.context.close()
+        one.close()
     assert [complaint for one in opened for complaint in one.complaints] == []

@@ -12,7 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -42,7 +42,13 @@ class Member:
 
     username: str
     displayname: str
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """One name, one id: the colour of a face is the same in every picture."""
+        object.__setattr__(
+            self, "id", self.id or str(uuid.uuid5(uuid.NAMESPACE_DNS, self.username))
+        )
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -77,6 +83,8 @@ class PaperShop:
         self.reachable = True
         self.page_size = _PAGE
         self.refuses: dict[str, tuple[int, dict[str, Any]]] = {}
+        self.stuck: set[str] = set()
+        self.closed: set[str] = set()
         # What happens, once, just before a call or frame is answered, and just after.
         self.before: dict[str, Callable[[], object]] = {}
         self.after: dict[str, Callable[[], object]] = {}
@@ -143,17 +151,23 @@ class PaperShop:
     def cut(self) -> None:
         """The server is gone: sockets die, calls find nobody."""
         self.reachable = False
+        self.hang_up(1012)
+
+    def hang_up(self, code: int) -> None:
+        """Every socket ends with this code."""
         for socket in self.sockets:
-            socket.close(code=1012)
+            socket.close(code=code)
         self.sockets.clear()
 
     # What the page gets.
 
-    def answer(self, request: Request) -> tuple[int, Any]:
-        """The answer to one call."""
+    def answer(self, request: Request) -> tuple[int, Any] | None:
+        """The answer to one call; none for one that is stuck."""
         parts = urlsplit(request.url)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.calls.append(f"{request.method} {parts.path}")
+        if any(re.search(pattern, self.calls[-1]) for pattern in self.stuck):
+            return None
         for pattern, refusal in self.refuses.items():
             if re.search(pattern, self.calls[-1]):
                 return refusal
@@ -276,7 +290,11 @@ class PaperShop:
     def _found(self, query: dict[str, str]) -> tuple[int, Any]:
         text = query.get("query", "").lower()
         found = [one for one in self.members if text in one.displayname.lower()]
-        return 200, {"members": [{**one.shape, "can_message": True} for one in found]}
+        shapes = [
+            {**one.shape, "can_message": self.tier != "free" and one.id not in self.closed}
+            for one in found
+        ]
+        return 200, {"members": shapes}
 
     def listen(self, socket: WebSocketRoute) -> None:
         """A page's socket."""

@@ -45,8 +45,9 @@ class PaperWindow:
         self.headers: dict[str, str] = {}
         self.files: dict[str, bytes] = {}
         self.errors: list[str] = []
+        self.unanswered: list[Route] = []
         self.forgiven = r"net::ERR_|status of [45]\d\d|WebSocket connection"
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         context.route("**/*", self._route)
         context.route_web_socket(re.compile("/v1/realtime$"), self._socket)
         self.page: Page = self.new_page()
@@ -61,6 +62,12 @@ class PaperWindow:
     def _printed(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.errors.append(message.text)
+
+    def close(self) -> None:
+        """The window goes; so do the calls that nobody has answered."""
+        for route in self.unanswered:
+            route.abort()
+        self.context.close()
 
     @property
     def complaints(self) -> list[str]:
@@ -94,7 +101,11 @@ class PaperWindow:
         if not shop.reachable:
             route.abort("connectionrefused")
             return
-        status, body = shop.answer(route.request)
+        answer = shop.answer(route.request)
+        if answer is None:
+            self.unanswered.append(route)
+            return
+        status, body = answer
         headers = {**_CORS, "content-type": "application/json"}
         if status == 429:
             headers["retry-after"] = str(body.get("retry_after", 1))

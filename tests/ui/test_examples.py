@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "embed-the-page.md"
 TEXT = PAGE.read_text("utf-8")
 FENCES = re.compile(r"^```\w+ example=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES: dict[str, str] = dict(FENCES.findall(TEXT))
+HOSTS = Path(__file__).parents[2] / ".venv" / "hosts" / "node_modules"
 PHONE = {"width": 375, "height": 740}
 
 
@@ -72,6 +76,60 @@ def test_a_router_of_the_host_s_own(paper: OpenPaper) -> None:
     expect(ada.bubbles).to_have_count(0)
     ada.page.go_forward()
     expect(ada.bubbles).to_have_text(["Hello"])
+
+
+FRAME = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A host</title>
+<style>html, body { margin: 0 } bookconnect-messages { height: 600px }</style></head>
+<body><main id="shop"></main><script type="module" src="/shop.js"></script></body></html>"""
+
+
+def _bundled(example: str, folder: Path) -> bytes:
+    """The example as a host's bundler makes it."""
+    node = shutil.which("node")
+    if node is None or not HOSTS.exists():
+        message = "React, Vue and esbuild are not here: make test installs them"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    source = folder / example.rpartition("/")[2]
+    source.write_text(EXAMPLES[example], "utf-8")
+    made = subprocess.run(
+        [
+            str(HOSTS / ".bin" / "esbuild"), str(source), "--bundle", "--format=esm",
+            "--external:/ui/*", "--jsx=automatic", "--define:process.env.NODE_ENV='production'",
+            "--define:__VUE_OPTIONS_API__=false", "--define:__VUE_PROD_DEVTOOLS__=false",
+            "--define:__VUE_PROD_HYDRATION_MISMATCH_DETAILS__=false",
+        ],
+        env={**os.environ, "NODE_PATH": str(HOSTS)}, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr.decode()
+    return made.stdout
+
+
+@pytest.mark.parametrize("example", ["react:/shop.jsx", "vue:/shop.js"])
+def test_a_host_made_with_a_framework(paper: OpenPaper, tmp_path: Path, example: str) -> None:
+    """The token goes in, the count comes out, and what is taken away can be put back."""
+    shop = PaperShop()
+    talk = shop.converse(shop.ben)
+    shop.put(talk, shop.ben, "Hello")
+    ada = paper(shop)
+    ada.html = FRAME
+    ada.files = {"/shop.js": _bundled(example, tmp_path)}
+    ada.page.goto(f"{shop.origin}/")
+    expect(ada.row("Ben")).to_be_visible()
+    shop.say(talk, shop.ben, "Unread")
+    button = ada.page.get_by_role("button", name="Messages (1)")
+    expect(button).to_be_visible()
+    assert shop.heard[0]["token"] == "a signed token"
+    assert len([frame for frame in shop.heard if frame["type"] == "auth"]) == 1, "one sign-in"
+    button.click()
+    expect(ada.page.locator("bookconnect-messages")).to_have_count(0)
+    button.click()
+    ada.row("Ben").click()
+    expect(ada.bubbles).to_have_text(["Hello", "Unread"])
+    ada.say("From a framework")
+    expect(ada.page.locator("[data-state=sent]")).to_be_visible()
+    expect(ada.page.get_by_role("button", name="Messages (0)")).to_be_visible()
 
 
 def test_the_tables_name_what_there_is() -> None:

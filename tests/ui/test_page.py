@@ -85,8 +85,7 @@ def test_phone_shows_one_screen_at_a_time_and_goes_back(shop: Bookshop, window: 
     expect(inbox).to_be_visible()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 1280)])
 def test_axe_finds_no_violation(
     shop: Bookshop, window: OpenWindow, scheme: str, width: int
 ) -> None:

@@ -6,25 +6,17 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
 from tests.ui.bookshop import expect
 from tests.ui.conftest import OpenPaper
-from tests.ui.paper import Member, PaperShop, now, wire
-from tests.ui.paper_window import PaperWindow
+from tests.ui.paper import Member, PaperShop
 
 pytestmark = pytest.mark.browser
 
 SCREENS = [{"width": 1280, "height": 800}, {"width": 375, "height": 740}]
 BOTH = pytest.mark.parametrize("viewport", SCREENS, ids=["desk", "phone"])
-
-
-def _axe(ada: PaperWindow) -> list[str]:
-    found: list[dict[str, Any]] = Axe().run(ada.page).response["violations"]
-    return [f"{one['id']}: {node['target']}" for one in found for node in one["nodes"]]
 
 
 @BOTH
@@ -53,35 +45,34 @@ def test_who_is_there_and_who_types(paper: OpenPaper, viewport: dict[str, int]) 
     assert [frame["type"] for frame in shop.heard].count("typing") == 1
 
 
-@BOTH
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_the_rarer_states(
-    paper: OpenPaper, viewport: dict[str, int], scheme: str
-) -> None:
-    """Grace, undo, typing, failure, waiting, reconnecting, Arabic."""
-    shop = PaperShop(tier="privileged")
-    shop.grace_ends_at = wire(now() + timedelta(days=9))
+@pytest.mark.parametrize("width", [768, 1280])
+def test_the_mouse_moves_nothing_but_itself(paper: OpenPaper, width: int) -> None:
+    """What appears beside a bubble has its place there, however wide the bubble is."""
+    shop = PaperShop()
     talk = shop.converse(shop.ben)
-    shop.put(talk, shop.ada, "Going soon", lives=timedelta(days=2))
-    shop.put(talk, shop.ada, "To be deleted")
-    ada = paper(shop, viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
-    ada.enter(attributes="notifications")
-    expect(ada.page.locator("bookconnect-inbox .notice")).to_be_visible()
-    assert _axe(ada) == []
-    ada.row("Ben").click()
-    ada.bubbles.last.hover()
-    ada.page.get_by_role("button", name="Delete").click()
-    expect(ada.page.get_by_role("button", name="Undo")).to_be_visible()
-    shop.tell({"type": "typing", "conversation_id": talk, "user_id": shop.ben.id})
-    shop.refuses["socket send"] = (409, {"code": "LEGAL_HOLD", "detail": "Held."})
-    ada.say("Refused")
-    expect(ada.page.get_by_text("Not sent").last).to_be_visible()
-    assert _axe(ada) == []
-    shop.cut()
-    expect(ada.page.locator(".strip").first).to_be_attached()
-    ada.page.evaluate("document.documentElement.lang = 'ar'")
-    expect(ada.composer).to_have_attribute("placeholder", "اكتب رسالة")
-    assert _axe(ada) == []
+    for sender in (shop.ben, shop.ada):
+        shop.put(talk, sender, "So it goes on and on. " * 9)
+    ada = paper(shop, viewport={"width": width, "height": 740}).enter(talk)
+    expect(ada.bubbles).to_have_count(2)
+    places = "all => all.map((it) => JSON.stringify(it.getBoundingClientRect()))"
+    before = ada.bubbles.evaluate_all(places)
+    for at in (0, 1):
+        ada.bubbles.nth(at).hover()
+        expect(ada.page.locator("bookconnect-thread .kept")).to_be_visible()
+        until = ada.page.locator("bookconnect-thread .kept span")
+        assert until.evaluate("it => it.scrollWidth <= it.clientWidth"), "the date is cut short"
+        assert ada.bubbles.evaluate_all(places) == before
+
+
+def test_a_small_picture_made_of_letters_can_be_seen(paper: OpenPaper) -> None:
+    """Where the machine has no coloured ones, an emoji is drawn in the colour of the text."""
+    shop = PaperShop()
+    talk = shop.converse(shop.ben)
+    shop.put(talk, shop.ada, "❤")
+    ada = paper(shop).enter(talk)
+    expect(ada.bubbles).to_have_text(["❤"])
+    ink = ada.bubbles.first.evaluate("it => getComputedStyle(it).color")
+    assert ink == ada.thread.evaluate("it => getComputedStyle(it).color")
 
 
 def test_nothing_moves_where_motion_is_not_welcome(paper: OpenPaper) -> None:

@@ -121,3 +121,23 @@ def test_two_tabs_of_one_member_agree(shop: Bookshop, window: OpenWindow) -> Non
     expect(two.row("Ben Okafor").locator(".badge")).to_have_count(0)
     one.say("From the first tab")
     expect(two.row("Ben Okafor")).to_contain_text("You: From the first tab")
+
+
+def test_a_newcomer_opens_the_second_window_from_the_first(
+    shop: Bookshop, window: OpenWindow
+) -> None:
+    """The demo's door says what to do; one button, and the other end stands beside this one."""
+    world = shop.world
+    world.send(world.ben, world.converse(world.ada, world.ben), "Hello")
+    ada = window("ada")
+    ada.page.goto(shop.url)
+    expect(ada.page.get_by_text("open a second window")).to_be_visible()
+    expect(ada.page.get_by_role("button", name="Dora Weiss")).to_contain_text("store manager")
+    ada.page.get_by_role("button", name="Ada Lindqvist").click()
+    ada.open("Ben Okafor")
+    with ada.context.expect_page() as opened:
+        ada.page.get_by_role("button", name="Second window as Ben").click()
+    ben = opened.value
+    ben.locator("bookconnect-inbox a.row", has_text="Ada Lindqvist").click()
+    ada.say("Here I am")
+    expect(ben.locator("bookconnect-thread .bubble")).to_have_text(["Hello", "Here I am"])

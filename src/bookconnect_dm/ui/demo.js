@@ -4,7 +4,7 @@
  */
 import './index.js';
 
-/** @typedef {{username: string, displayname: string, tier: string, store: string, id?: string}} Person */
+/** @typedef {{username: string, displayname: string, tier: string, store: string, role?: string, id?: string}} Person */
 
 /** The members of the demo, for when the server does not list them. @type {Person[]} */
 const MEMBERS = [
@@ -18,11 +18,15 @@ const MEMBERS = [
 
 /** @type {Record<string, string>} */
 const TIERS = { free: 'Free', privileged: 'Privileged', privileged_plus: 'Privileged Plus' };
+/** @type {Record<string, string>} */
+const ROLES = { manager: 'store manager', owner: 'store owner' };
 const TITLE = 'BookConnect messages';
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const place = /** @type {HTMLElement} */ (document.getElementById('place'));
 const change = /** @type {HTMLButtonElement} */ (document.getElementById('switch'));
+
+const second = /** @type {HTMLButtonElement} */ (document.getElementById('second'));
 
 /**
  * An element with text or children; text is always text.
@@ -78,12 +82,13 @@ function showDoor(members, failure) {
   document.title = TITLE;
   place.textContent = '';
   change.hidden = true;
+  second.hidden = true;
   const stores = [...new Set(members.map((person) => person.store))];
   const door = make(
     'div',
     { class: 'door' },
     make('h1', {}, 'Who are you today?'),
-    make('p', {}, 'Choose a member. Open this page in a second window and choose another one of the same store: you can write to each other.'),
+    make('p', {}, 'Choose a member, then open a second window as another one of the same store: what one writes, the other sees at once.'),
     ...(failure ? [make('p', { class: 'failure', role: 'alert' }, failure)] : []),
     ...stores.flatMap((store) => [
       make('h2', {}, store),
@@ -94,15 +99,31 @@ function showDoor(members, failure) {
 }
 
 /** @param {Person} person */
+function tierOf({ tier, role }) {
+  return [TIERS[tier] ?? tier, ROLES[role ?? '']].filter(Boolean).join(', ');
+}
+
+/** @param {Person} person */
 function card(person) {
   const button = make('button', { class: 'person', type: 'button', 'data-username': person.username }, avatar(person), make(
     'span',
     {},
     make('span', { class: 'name' }, person.displayname),
-    make('span', { class: 'tier' }, TIERS[person.tier] ?? person.tier),
+    make('span', { class: 'tier' }, tierOf(person)),
   ));
   button.addEventListener('click', () => location.assign(address(person.username)));
   return button;
+}
+
+/** The other end of a conversation, in a window of its own beside this one. @param {Person} person @param {Person[]} members */
+function offerSecond(person, members) {
+  const other = members.find((one) => one.store === person.store && one.username !== person.username);
+  second.hidden = !other;
+  if (!other) return;
+  second.textContent = `Second window as ${other.displayname.split(' ')[0]}`;
+  second.onclick = () => {
+    window.open(address(other.username), `bookconnect-${other.username}`, 'popup,width=420,height=760');
+  };
 }
 
 /** @param {Person} person @param {Person[]} members */
@@ -117,6 +138,7 @@ function showMessages(person, members) {
     history.pushState(null, '', address(null));
     showDoor(members);
   };
+  offerSecond(person, members);
   const messages = /** @type {import('./elements/bookconnect-messages.js').BookconnectMessages} */ (
     document.createElement('bookconnect-messages'));
   messages.routing = 'hash';

@@ -1,9 +1,10 @@
 /** What happens to the state, one promise a test. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { initialState } from '../../../src/bookconnect_dm/ui/state/initial.js';
 import { threadItems } from '../../../src/bookconnect_dm/ui/state/items.js';
 import { inboxRows, readableUpTo, receipt, unreadConversations } from '../../../src/bookconnect_dm/ui/state/select.js';
-import { after, answer, BEN, change, contents, deleted, frame, ME, message, opened, page, row, said, start, TALK, time } from './world.mjs';
+import { after, answer, BEN, change, contents, deleted, frame, ME, me, message, opened, page, row, said, start, TALK, time } from './world.mjs';
 
 const unread = (state) => state.conversations[TALK].unread_count;
 
@@ -170,6 +171,16 @@ test('"New" stands before the first unread message, and stays after it has been 
   assert.deepEqual(kinds, ['day', 'm5', 'divider', 'm6']);
   const left = after(state, { type: 'leave' }, { type: 'open', id: TALK });
   assert.ok(threadItems(left, TALK).every((item) => item.kind !== 'divider'));
+});
+
+test('a page that opens in a conversation has the divider too, although it hears of the row after the route', () => {
+  const asked = after(initialState(), { type: 'me', me }, { type: 'open', id: TALK });
+  const unread_row = row({ unread_count: 1, last_read_at: time(3), updated_at: time(5), last_message: message(5) });
+  const state = after(asked, { type: 'rows', rows: [unread_row] });
+  assert.equal(state.divider_at, time(3));
+  // What the server says once it has been read changes nothing on screen.
+  assert.equal(after(state, { type: 'row', row: { ...unread_row, unread_count: 0, last_read_at: time(5) } }).divider_at, time(3));
+  assert.equal(after(asked, { type: 'rows', rows: [row()] }).divider_at, null);
 });
 
 test('what arrives while nobody looks gets the divider', () => {

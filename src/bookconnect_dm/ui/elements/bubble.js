@@ -56,7 +56,7 @@ function beside(bubble, { voice: { words, place }, now_ms, act }) {
 function under(bubble, given) {
   const { voice: { words, place }, now_ms, act } = given;
   if (bubble.outgoing?.state === 'failed') {
-    return html`<p class="under failed" role="status">${alertIcon()}<span>${words.notSent}${reason(bubble, words)}</span>
+    return html`<p class="under failed" role="status"><span class="why">${alertIcon()}<span>${words.notSent}${reason(bubble, words)}</span></span>
       <button class="text-button" data-act="resend" @click=${() => act('resend', bubble)}>${words.tryAgain}</button>
       <button class="text-button plain" @click=${() => act('discard', bubble)}>${words.discard}</button></p>`;
   }

@@ -57,6 +57,7 @@ export class BookconnectInbox extends LitElement {
       background: var(--_paper);
       color: var(--_soft);
       font-size: 14px;
+      text-wrap: pretty;
     }
     .link {
       display: inline-grid;
@@ -109,14 +110,19 @@ export class BookconnectInbox extends LitElement {
           .value=${this.query} @input=${this.#typed} @keydown=${this.#keyed}>
         ${this.query ? html`<button class="icon-button" aria-label=${words.clear} @click=${this.#clear}>${closeIcon()}</button>` : nothing}
       </div>
-      ${strip(this.clients.worst, words, () => this.clients?.retry())}
+      ${this.#failed ? nothing : strip(this.clients.worst, words, () => this.clients?.retry())}
       <div class="list">${this.#list()}</div>`;
+  }
+
+  /** There is nothing to show, and the list says so itself: one sentence, one action. */
+  get #failed() {
+    return Boolean(this.clients && !this.clients.isLoaded && this.clients.problem);
   }
 
   #list() {
     const clients = /** @type {import('../client/clients.js').Clients} */ (this.clients);
     const { words } = this.voice;
-    if (!clients.isLoaded && clients.problem) {
+    if (this.#failed && clients.problem) {
       return html`<div class="empty"><p>${words.loadFailed} ${words.problem(clients.problem)}</p>
         <button class="text-button" @click=${() => this.clients?.retry()}>${words.tryAgain}</button></div>`;
     }

@@ -137,7 +137,7 @@ export class BookconnectThread extends LitElement {
       <a class="icon-button back" href=${this.hrefFor('')} aria-label=${words.back} @click=${this.#goBack}>${backIcon()}</a>
       ${this.row ? html`
         <bookconnect-avatar small .name=${this.name} .member_id=${other?.id ?? this.conversation_id} .picture=${other?.avatar_url ?? null} .online=${this.#isOnline()}></bookconnect-avatar>
-        <div class="who"><h1><bdi>${this.name}</bdi></h1>${this.#presence()}</div>` : nothing}
+        <div class="who"><h1><bdi>${this.name}</bdi></h1>${this.#presence()}</div>` : html`<h1 class="unseen">${words.messages}</h1>`}
     </header>`;
   }
 
@@ -164,7 +164,7 @@ export class BookconnectThread extends LitElement {
         <button class="text-button" @click=${() => this.client?.load(this.conversation_id, 'newest')}>${words.tryAgain}</button></div>`;
     }
     if (!row || (!thread?.loaded && this.#items.length === 0)) {
-      return html`<div class="bones skeleton" role="status"><span class="unseen">${words.loading}</span>${[1, 2, 3, 4, 5].map(() => html`<span class="bone"></span>`)}</div>`;
+      return html`<div class="bones skeleton" role="status"><p class="unseen">${words.loading}</p>${[1, 2, 3, 4, 5].map(() => html`<span class="bone"></span>`)}</div>`;
     }
     return html`<div class="scroller" @scroll=${this.#scrolled}>
       <div class="content" role="log" aria-live="off" aria-label=${words.thread(this.name)} @keydown=${this.#keyed} @click=${this.#tapped}

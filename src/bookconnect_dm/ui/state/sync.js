@@ -22,6 +22,12 @@ export function forgetAll(state) {
   return { ...initialState(now_ms), me, link, outbox, open_id, visible, online, inbox_loaded: state.inbox_loaded };
 }
 
+/** A page that opens in a conversation hears only now what is new in it. @param {State} state @param {import('./types.js').Conversation} incoming */
+function dividerFor(state, { id, unread_count, last_read_at }) {
+  const isFirst = state.open_id === id && !state.conversations[id];
+  return isFirst && unread_count > 0 ? last_read_at ?? '' : null;
+}
+
 /** @param {State} state @param {import('./types.js').Conversation} incoming */
 export function withRow(state, incoming) {
   const { row, stale } = mergeRow(state.conversations[incoming.id], incoming, state.removed);
@@ -29,6 +35,7 @@ export function withRow(state, incoming) {
     ...state,
     conversations: put(state.conversations, incoming.id, row),
     stale_rows: drop(state.stale_rows, [incoming.id]),
+    divider_at: state.divider_at ?? dividerFor(state, incoming),
   };
   return stale ? markStaleRow(next, incoming.id) : next;
 }

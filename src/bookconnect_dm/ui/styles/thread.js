@@ -108,6 +108,10 @@ export const frame = css`
     color: var(--_soft);
     text-align: center;
   }
+  .center p {
+    max-width: 36ch;
+    text-wrap: balance;
+  }
   .bones {
     flex: 1;
     display: flex;
@@ -134,6 +138,7 @@ export const frame = css`
     border-top: 1px solid var(--_line);
     color: var(--_soft);
     text-align: center;
+    text-wrap: balance;
     font-size: 15px;
   }
 `;
@@ -251,6 +256,7 @@ export const lines = css`
   .emoji .bubble {
     padding: 2px 4px;
     background: none;
+    color: var(--_ink);
     font-size: 40px;
     line-height: 1.2;
   }
@@ -282,8 +288,13 @@ export const lines = css`
     color: var(--_danger);
     justify-content: flex-end;
   }
-  .under.failed > * + *::before {
-    content: none !important;
+  .under .why {
+    display: inline-flex;
+    gap: 6px;
+    text-wrap: balance;
+  }
+  .under .why svg {
+    margin-top: 1px;
   }
   .under .text-button {
     min-height: 44px;
@@ -316,6 +327,24 @@ export const lines = css`
     display: inline-flex;
     align-items: center;
     gap: 5px;
+  }
+  /* Wide enough for both: what appears beside a bubble under the mouse moves nothing. */
+  @container (min-width: 720px) {
+    .main {
+      flex-wrap: nowrap;
+    }
+    .bubble {
+      flex: none;
+      max-width: min(540px, 68cqi);
+    }
+    .beside,
+    .beside .kept {
+      min-width: 0;
+    }
+    .beside .kept span {
+      overflow: hidden;
+      text-overflow: ellipsis;
+    }
   }
   @media (prefers-reduced-motion: no-preference) {
     .line.fresh .bubble {
