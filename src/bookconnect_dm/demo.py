@@ -20,7 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-import httpx
 import uvloop
 
 from bookconnect_dm import app, migrate
@@ -82,6 +81,8 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
 
 async def _tell_when_ready(port: int, say: Callable[[str], None]) -> None:
     """Print the address once somebody who opens it sees the page, live delivery included."""
+    import httpx
+
     address = f"http://127.0.0.1:{port}/"
     async with httpx.AsyncClient(timeout=2) as client:
         for _ in range(_READY_S * 20):

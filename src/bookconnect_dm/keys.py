@@ -12,7 +12,6 @@ import asyncio
 import time
 from typing import Final
 
-import httpx
 import structlog
 
 from bookconnect_dm.auth import Identity, KeySet, Rules, UnknownKeyError, verify
@@ -93,6 +92,8 @@ class Keyring:
             return self._keys
 
     async def _fetch(self) -> None:
+        import httpx
+
         try:
             self._keys = KeySet.of_jwks(await _download(self._url))
         except (httpx.HTTPError, ValueError, TimeoutError) as error:
@@ -106,6 +107,8 @@ class Keyring:
 
 
 async def _download(url: str) -> bytes:
+    import httpx
+
     body = bytearray()
     async with (
         asyncio.timeout(FETCH_S),

@@ -12,12 +12,13 @@ import fcntl
 import itertools
 import json
 import os
+import select
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -117,6 +118,7 @@ class Cluster:
         self._names = itertools.count(1)
         self._templates: dict[str, Exception | None] = {}
         self._supabase: SupabaseCluster | None = None
+        self._databases: list[Database] = []
 
     def database(self, *, adapter: str = "standalone") -> Database:
         """Clone the migrated template of a host into a fresh database.
@@ -144,6 +146,8 @@ class Cluster:
         """Stop at once and remove everything, the Supabase cluster too."""
         if self._supabase is not None:
             self._supabase.destroy()
+        for database in self._databases:
+            database.close_idle()
         self.embedded.destroy()
 
     def crash(self) -> None:
@@ -206,7 +210,8 @@ class Cluster:
     def _create(self, *, template: str, adapter: str = "standalone") -> Database:
         name = f"test_{next(self._names)}"
         self._create_named(name, template=template)
-        return Database(name=name, cluster=self, adapter=adapter)
+        self._databases.append(Database(name=name, cluster=self, adapter=adapter))
+        return self._databases[-1]
 
     def _create_named(self, name: str, *, template: str) -> None:
         self.execute(
@@ -290,6 +295,8 @@ class Database:
     name: str
     cluster: Cluster
     adapter: str = "standalone"
+    _idle: dict[str, list[Connection]] = field(default_factory=dict, repr=False, compare=False)
+    """Connections that personas have used and others may use again, by login."""
 
     @property
     def version(self) -> int:
@@ -322,48 +329,75 @@ class Database:
         )
 
     @contextlib.contextmanager
+    def _borrowed(self, role: str) -> Iterator[Connection]:
+        """A connection as good as new: making one costs more than what most tests do with it."""
+        idle = self._idle.setdefault(role, [])
+        connection = idle.pop() if idle else None
+        if connection is None or _is_dead(connection):
+            connection = self.connect(role)
+            connection.prepare_threshold = None  # what a client has prepared would be discarded
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(connection)  # commits or rolls back, and closes
+            yield connection
+            if connection.closed:
+                return
+            connection.commit()
+            connection.row_factory = dict_row
+            connection.autocommit = True
+            connection.execute("discard all")
+            connection.autocommit = False
+            stack.pop_all()
+            idle.append(connection)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses: for those who count connections, or need there to be none."""
+        while self._idle:
+            for connection in self._idle.popitem()[1]:
+                connection.close()
+
+    @contextlib.contextmanager
     def as_owner(self) -> Iterator[Connection]:
         """Act as the owner of everything; commits at the end, rolls back on an error."""
-        with self.connect(OWNER) as connection:
+        with self._borrowed(OWNER) as connection:
             yield connection
 
     @contextlib.contextmanager
     def as_superuser(self) -> Iterator[Connection]:
         """Act as whoever may do anything (on Supabase that is not the owner)."""
-        with self.connect(self.cluster.superuser) as connection:
+        with self._borrowed(self.cluster.superuser) as connection:
             yield connection
 
     @contextlib.contextmanager
     def as_server(self) -> Iterator[Connection]:
         """Act as the API's own login, without anybody's claims."""
-        with self.connect(SERVER) as connection:
+        with self._borrowed(SERVER) as connection:
             yield connection
 
     @contextlib.contextmanager
     def as_user(self, user_id: UUID | str) -> Iterator[Connection]:
         """Act as a signed-in member for one transaction, as PostgREST does."""
-        with self.connect(self.cluster.gate) as connection:
+        with self._borrowed(self.cluster.gate) as connection:
             act_as(connection, user_id)
             yield connection
 
     @contextlib.contextmanager
     def as_claims(self, claims: str, *, role: str = "authenticated") -> Iterator[Connection]:
         """Act with any text as claims, malformed ones too."""
-        with self.connect(self.cluster.gate) as connection:
+        with self._borrowed(self.cluster.gate) as connection:
             _take_role(connection, role, claims)
             yield connection
 
     @contextlib.contextmanager
     def as_anon(self) -> Iterator[Connection]:
         """Act as a visitor who has not signed in."""
-        with self.connect(self.cluster.gate) as connection:
+        with self._borrowed(self.cluster.gate) as connection:
             _take_role(connection, "anon", json.dumps({"role": "anon"}))
             yield connection
 
     @contextlib.contextmanager
     def as_service(self) -> Iterator[Connection]:
         """Act as the host's trusted worker."""
-        with self.connect(self.cluster.gate) as connection:
+        with self._borrowed(self.cluster.gate) as connection:
             _take_role(connection, "service_role", json.dumps({"role": "service_role"}))
             yield connection
 
@@ -380,6 +414,7 @@ class Database:
 
     def drop(self) -> None:
         """Drop the database, its slots first, whoever is still connected."""
+        self.close_idle()
         self.cluster.execute(
             "select pg_terminate_backend(active_pid) from pg_replication_slots"
             " where database = %s and active",
@@ -396,6 +431,15 @@ class Database:
         self.cluster.execute(
             sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(self.name))
         )
+
+
+def _is_dead(connection: Connection) -> bool:
+    """Whether the other side has ended it (its farewell waits to be read)."""
+    if connection.closed:
+        return True
+    if select.select([connection.fileno()], [], [], 0)[0]:
+        connection.close()
+    return connection.closed
 
 
 def act_as(connection: Connection, user_id: UUID | str) -> None:
