@@ -101,6 +101,18 @@ def test_statistics_show_nobodys_words(stage: Stage) -> None:
         assert shown[0] > 0  # there is something to hide
 
 
+def test_nobody_writes_into_the_log_beside_us(stage: Stage) -> None:
+    """Anybody may by default; only a superuser, who is the owner at home, can take that away."""
+    if stage.scene.db.adapter == "supabase":
+        pytest.skip("there the signature alone has to do")
+    emit = "select pg_logical_emit_message({}, 'bookconnect_dm', 'forged'::{})"
+    for role in ("authenticated", "anon", "service_role", SERVER):
+        for transactional in ("false", "true"):
+            for kind in ("bytea", "text"):
+                caller = Caller("nobody", role)
+                assert stage.see(caller, emit.format(transactional, kind)).sqlstate == "42501"
+
+
 # A statement about {}, with the name of something that is hidden from all of OUTSIDE.
 ASK = (
     ("select public.get_conversation({})", "conversation"),

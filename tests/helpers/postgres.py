@@ -169,7 +169,7 @@ class Cluster:
         """Run one statement as the owner in the maintenance database, outside transactions."""
         with self._connect("postgres") as connection:
             cursor = connection.execute(statement, arguments or None)
-            return cursor.fetchall() if cursor.description else []
+            return [] if cursor.description is None else cursor.fetchall()
 
     def _connect(self, database: str) -> Connection:
         url = self.embedded.url_for(self.superuser, database=database)
@@ -405,7 +405,7 @@ class Database:
         """Run a statement as the owner in a transaction of its own and return its rows."""
         with self.as_owner() as connection:
             cursor = connection.execute(statement, named or arguments or None)
-            return list(cursor.fetchall()) if cursor.description else []
+            return [] if cursor.description is None else list(cursor.fetchall())
 
     def run_script(self, text: str) -> None:
         """Run many statements, as a file has them, as the owner."""

@@ -290,6 +290,14 @@ def test_a_batch_answers_row_by_row_in_everybodys_own_name(world: World) -> None
     ]  # fmt: skip
 
 
+def test_a_batch_has_fifty_rows_at_most(world: World) -> None:
+    """64 subtransactions are where PostgreSQL's cache of them ends."""
+    conversation = world.converse(world.ada, world.ben)
+    with pytest.raises(psycopg.Error, match="INVALID_REQUEST"):
+        batch(world, [(world.ada, uuid4(), conversation, "hello")] * 51)
+    assert world.db.run("select id from direct_messages") == []
+
+
 def test_a_batch_leaves_nobody_behind_on_its_connection(world: World) -> None:
     conversation = world.converse(world.ada, world.ben)
     with world.db.connect("bookconnect_dm_server", autocommit=True) as db:
