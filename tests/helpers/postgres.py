@@ -118,7 +118,8 @@ class Cluster:
         self._names = itertools.count(1)
         self._templates: dict[str, Exception | None] = {}
         self._supabase: SupabaseCluster | None = None
-        self._databases: list[Database] = []
+        self.databases: list[Database] = []
+        """All that were made, dropped or not: their connections are closed at the end."""
 
     def database(self, *, adapter: str = "standalone") -> Database:
         """Clone the migrated template of a host into a fresh database.
@@ -146,7 +147,7 @@ class Cluster:
         """Stop at once and remove everything, the Supabase cluster too."""
         if self._supabase is not None:
             self._supabase.destroy()
-        for database in self._databases:
+        for database in self.databases:
             database.close_idle()
         self.embedded.destroy()
 
@@ -210,8 +211,7 @@ class Cluster:
     def _create(self, *, template: str, adapter: str = "standalone") -> Database:
         name = f"test_{next(self._names)}"
         self._create_named(name, template=template)
-        self._databases.append(Database(name=name, cluster=self, adapter=adapter))
-        return self._databases[-1]
+        return Database(name=name, cluster=self, adapter=adapter)
 
     def _create_named(self, name: str, *, template: str) -> None:
         self.execute(
@@ -297,6 +297,10 @@ class Database:
     adapter: str = "standalone"
     _idle: dict[str, list[Connection]] = field(default_factory=dict, repr=False, compare=False)
     """Connections that personas have used and others may use again, by login."""
+
+    def __post_init__(self) -> None:
+        """Let the cluster know, which outlives us."""
+        self.cluster.databases.append(self)
 
     @property
     def version(self) -> int:
