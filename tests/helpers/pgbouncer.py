@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.helpers.server import free_port
 
 __all__ = ["pooled_url"]
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "ops" / "pgbouncer" / "pgbouncer.ini"
 POOL = 3
 """Connections to PostgreSQL: fewer than a server process opens, so that they are shared."""
 
@@ -44,21 +45,7 @@ def pooled_url(url: str) -> Iterator[str]:
     users = folder / "users.txt"
     users.write_text(f'"{target["user"]}" "{target["password"]}"\n')
     settings = folder / "pgbouncer.ini"
-    settings.write_text(
-        f"""\
-[databases]
-{target["dbname"]} = host={target["host"]} port={target["port"]}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {users}
-pool_mode = transaction
-default_pool_size = {POOL}
-max_client_conn = 100
-"""
-    )
+    settings.write_text(_example(target, port, users))
     command = [program, "--quiet", str(settings)]
     if os.getuid() == 0:
         command[1:1] = ["--user", "nobody"]
@@ -72,6 +59,21 @@ max_client_conn = 100
         process.terminate()
         process.wait(10)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _example(target: Mapping[str, object], port: int, users: Path) -> str:
+    """The example that we ship, with another database, port, file and number of connections."""
+    text = EXAMPLE.read_text("utf-8")
+    where = f"{target['dbname']} = host={target['host']} port={target['port']}"
+    for old, new in (
+        ("app = host=127.0.0.1 port=5432", where),
+        ("listen_port = 6432", f"listen_port = {port}\nunix_socket_dir ="),
+        ("/etc/pgbouncer/userlist.txt", str(users)),
+        ("default_pool_size = 20", f"default_pool_size = {POOL}"),
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
