@@ -25,14 +25,28 @@ FROM_THE_ROOT = {
 }
 
 
+SECTIONS = {"How to": "how-to", "Reference": "reference", "Explain": "explain"}
+"""Pages of a folder that mkdocs.yml does not place come at the end of its section."""
+
+
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put every decision into the navigation, by number."""
-    pages = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    """Put every page of a folder into its section, and every decision, by number."""
     nav: list[Any] = config.nav or []
     for section in nav:
+        for title, folder in SECTIONS.items():
+            if title in section:
+                placed = [
+                    next(iter(p.values())) if isinstance(p, dict) else p for p in section[title]
+                ]
+                section[title] += [page for page in pages_in(folder) if page not in placed]
         if "Decisions" in section:
-            section["Decisions"] = [f"decisions/{page.name}" for page in pages]
+            section["Decisions"] = pages_in("decisions")
     return config
+
+
+def pages_in(folder: str) -> list[str]:
+    """The pages of a folder, as the navigation names them."""
+    return [f"{folder}/{page.name}" for page in sorted((ROOT / "docs" / folder).glob("*.md"))]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -91,8 +91,7 @@ class Crew:
         tasks = [asyncio.create_task(member.live(coming_s)) for member in members]
         try:
             await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-            for member in members:
-                member.leave()
+            self.end()
             await asyncio.wait(tasks, timeout=GIVE_UP_S + STRAGGLERS_S)
             await self._wait_for_stragglers()
         finally:
@@ -105,6 +104,11 @@ class Crew:
         self.result.unheard = len(self._on_their_way)
         self.result.reconnects = sum(member.client.reconnects for member in members)
         return self.result
+
+    def end(self) -> None:
+        """Let everybody finish what he is at, before the time is over."""
+        for member in self.members.values():
+            member.leave()
 
     async def _wait_for_stragglers(self) -> None:
         until = time.monotonic() + STRAGGLERS_S
