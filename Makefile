@@ -49,7 +49,7 @@ check: $(DONE)/dev $(DONE)/typescript ## formatters, linters, types, import cont
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 2 $(SQL) > $(DONE)/sqlfluff.log || { cat $(DONE)/sqlfluff.log; exit 1; }
 	$(BIN)/python tools/check_sql.py
 	$(BIN)/python tools/write_reference.py --check
-	$(BIN)/mkdocs build --strict --quiet --site-dir "$(CURDIR)/$(DONE)/site"
+	$(BIN)/mkdocs build --strict --site-dir "$(CURDIR)/$(DONE)/site" > $(DONE)/site.log 2>&1 || { cat $(DONE)/site.log; exit 1; }
 	$(WITH_NODE) $(TSC) -p tests/ui/tsconfig.json
 
 format: $(DONE)/dev ## put the code into the house's format
@@ -58,7 +58,7 @@ format: $(DONE)/dev ## put the code into the house's format
 
 docs: $(DONE)/dev ## write the reference pages that are made from the code, and the site (site/index.html)
 	$(BIN)/python tools/write_reference.py
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 screenshots: $(DONE)/dev ## a picture of every state of the page, for the docs (Debian: fonts-noto-color-emoji)
 	$(BIN)/python tools/take_screenshots.py

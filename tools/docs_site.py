@@ -8,7 +8,6 @@ Does not know: what a page says.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -58,14 +57,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Set links to pages at the root right: a checkout and the site have them in two places.
+    """Set links out of docs/ right: a checkout has what they lead to, the site has not.
 
-    And take away what stands behind a block's language: it is for the test that runs the block.
+    Pages at the root are in the site, elsewhere; of a source file the words stay. And take away
+    what stands behind a block's language: it is for the test that runs the block.
     """
-    for name, place in FROM_THE_ROOT.items():
-        there = posixpath.relpath(place, posixpath.dirname(page.file.src_uri) or ".")
-        up = "../" * (page.file.src_uri.count("/") + 1)
-        markdown = markdown.replace(f"]({up}{name})", f"]({there})")
+    here = (ROOT / "docs" / page.file.src_uri).parent
+    up = "../" * page.file.src_uri.count("/")
+
+    def moved(link: re.Match[str]) -> str:
+        target = (here / link[2]).resolve()
+        if not target.is_relative_to(ROOT) or target.is_relative_to(ROOT / "docs"):
+            return link[0]
+        name = target.relative_to(ROOT).as_posix()
+        place = FROM_THE_ROOT.get(name)
+        return f"[{link[1]}]({up}{place})" if place else f"{link[1]} (`{name}`)"
+
+    markdown = re.sub(r"\[([^\]]+)\]\((\.\./[^)#]+)\)", moved, markdown)
     return re.sub(r"^```(\w+) .*$", r"```\1", markdown, flags=re.MULTILINE)
 
 

@@ -177,6 +177,7 @@ get_user_retention_info() -> (tier text, retention_days int, grace_ends_at times
 get_me() -> jsonb
 get_conversation(conversation_id uuid) -> jsonb
 search_members(query text, page_limit int default 20)
+find_member(username text) -> uuid
 ```
 
 For the service role, one bounded batch a call, until 0: `soft_delete_expired_messages()`, \

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -35,7 +36,8 @@ NOT_RUN = {
     "terminal": 1,  # asks for a password
     "conversation": 1,  # wants an id of yours
 }
-PASSWORD = "a password of the newcomer's, 32 bytes or more".replace(" ", "-").replace(",", "")
+SHORT = "--seconds 5 --messages 3600"
+PASSWORD = "a-password-of-thirty-two-bytes-or-more"
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def as_script(db: Database, port: int) -> str:
         f"export BOOKCONNECT_DM_PORT={port} BOOKCONNECT_DM_INSTANCE=walk",
     ]
     for block in (block for page in WALK for block in blocks(page) if not block.needs):
-        lines.append(f"echo '== {block.page}: {block.text.splitlines()[0]!r}' | tr -d \"'\"")
+        lines.append("echo " + shlex.quote(f"== {block.page}: {block.text.splitlines()[0]}"))
         text = replaced(block.text, db, port)
         if block.language == "sql":
             psql = 'psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 "$BOOKCONNECT_DM_ADMIN_URL"'

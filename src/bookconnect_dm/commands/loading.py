@@ -114,6 +114,8 @@ def _lines(result: Result) -> list[str]:
         lines.append(f"failed: {result.unheard:,} messages did not reach their readers")
     if result.reconnects:
         lines.append(f"{result.reconnects:,} connections were lost and taken up again")
+    if not result.took_s["send"]:
+        lines.append("failed: nothing was sent in that time: give it more seconds or messages")
     if result.is_well:
         lines.append("Nothing failed; every message reached its reader.")
     return lines
