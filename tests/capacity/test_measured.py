@@ -26,7 +26,7 @@ MARGIN = 0.10
 
 PLANS = {
     "young": Plan(members=667 if PROOF else 34, days=30),
-    "running": Plan(members=60 if PROOF else 20, days=440 if PROOF else 70),
+    "running": Plan(members=40 if PROOF else 20, days=400 if PROOF else 70),
 }
 
 

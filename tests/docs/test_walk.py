@@ -36,7 +36,7 @@ NOT_RUN = {
     "terminal": 1,  # asks for a password
     "conversation": 1,  # wants an id of yours
 }
-SHORT = "--seconds 5 --messages 3600"
+SHORT = "--members 6 --seconds 12 --messages 36000"
 PASSWORD = "a-password-of-thirty-two-bytes-or-more"
 
 
