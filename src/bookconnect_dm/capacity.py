@@ -29,8 +29,8 @@ CHECKPOINTS_A_DAY: Final = 288
 """checkpoint_timeout is 5 minutes; after each, the first change to a page logs the whole page."""
 SOCKET_BYTES: Final = 25_000
 SERVER_BYTES: Final = 90_000_000
-BACKEND_BYTES: Final = 12_000_000
-"""Measured: a socket with its queue, a server process without sockets, a connection's process."""
+BACKEND_BYTES: Final = 6_000_000
+"""Measured, upper ends: a socket, a server process without any, what a backend has for itself."""
 WORKER_CONNECTIONS: Final = 1
 OPERATOR_CONNECTIONS: Final = 3
 """For migrate, doctor and somebody with psql."""
