@@ -36,6 +36,7 @@ NOT_RUN = {
     "terminal": 1,  # asks for a password
     "conversation": 1,  # wants an id of yours
 }
+LONG = "--members 50 --seconds 60 --messages 60"
 SHORT = "--members 6 --seconds 12 --messages 36000"
 PASSWORD = "a-password-of-thirty-two-bytes-or-more"
 
@@ -79,9 +80,7 @@ def replaced(text: str, db: Database, port: int) -> str:
     text = text.replace("owner@db.example/app", db.admin_url.removeprefix("postgresql://"))
     text = text.replace("@db.example/app", f"@{host[1]}/{db.name}")
     text = text.replace("database app", f"database {db.name}").replace("...", PASSWORD)
-    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace(
-        "--seconds 60", "--seconds 3"
-    )
+    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace(LONG, SHORT)
     ready = f"until (exec 3<> /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.2; done"
     serve = f"bookconnect-dm serve > serve.log 2>&1 &\n{ready}"
     return re.sub(r"^bookconnect-dm serve$", serve, text, flags=re.MULTILINE)
