@@ -45,6 +45,22 @@ class Direct:
         if diagnostic.severity_nonlocalized == "WARNING" and diagnostic.message_primary:
             self.warnings.append(diagnostic.message_primary)
 
+    @property
+    def backend_pid(self) -> int:
+        """The process that serves us, as the other end said when we connected."""
+        return self._connection.info.backend_pid
+
+    async def attempt(self, text: str, params: Mapping[str, object]) -> int | None:
+        """Run a read of the access rules; how many rows it saw, None where it was denied."""
+        try:
+            async with self._connection.transaction():
+                cursor = await self._connection.execute(text.encode(), params)
+                return len(await cursor.fetchall())
+        except psycopg.errors.InsufficientPrivilege:
+            return None
+        except psycopg.Error as error:
+            raise _command_error(error) from error
+
     def transaction(self) -> contextlib.AbstractAsyncContextManager[object]:
         """Commit at the end, roll back on an error."""
         return self._connection.transaction()

@@ -1,19 +1,26 @@
 """A look at a live installation: what is wrong, and what to do about it.
 
 In charge of: which checks there are and in which order.
-Knows about: the statements of the checks in `sql/admin.sql`, `migrate verify`, the logins.
+Knows about: the statements of the checks in `sql/admin.sql`, `migrate verify`, the logins, the
+access rules.
 Does not know: how anything is repaired; it says so to a person.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
 
-from bookconnect_dm import migrate
+from bookconnect_dm import access, migrate
 from bookconnect_dm.config import Settings
 from bookconnect_dm.direct import CommandError, Direct, connect
 
-__all__ = ["Check", "examine"]
+__all__ = ["Check", "Slow", "examine", "slow"]
+
+MOST_APART_S: Final = 2.0
+DENIED: Final = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +32,27 @@ class Check:
     what_to_do: str
 
 
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A statement of ours and what it costs."""
+
+    calls: int
+    mean_ms: float
+    total_ms: float
+    rows: float
+    text: str
+
+
 async def examine(settings: Settings) -> list[Check]:
     """Ask everything; changes nothing. Raises `CommandError` when the owner cannot connect."""
     async with connect(settings.admin_url, name="bookconnect-dm doctor") as db:
         if not (await db.rows("facts"))[0][2]:
             return [Check("the schema is there", is_well=False, what_to_do="Run migrate up.")]
         checks = [Check(*row) for row in await db.rows("doctor")]
-        checks.append(await _clocks(db))
+        checks += [Check(*row) for row in await db.rows("doctor_watch")]
+        checks += [await _clocks(db), await _time(db), await _grants(db)]
+        for role in ("authenticated", "anon"):
+            checks += await _nobody_sees(db, role)
     checks.append(await _schema(settings))
     for name, url, query, login in (
         ("the API", settings.database_url, "doctor_api_login", "bookconnect_dm_server"),
@@ -39,7 +60,108 @@ async def examine(settings: Settings) -> list[Check]:
     ):
         if url:
             checks += await _login(name, url, query, login)
+    checks += await _ways(settings)
     return checks
+
+
+async def slow(admin_url: str) -> list[Slow]:
+    """Our own statements by the time that they take. Raises `CommandError`."""
+    async with connect(admin_url, name="bookconnect-dm doctor") as db:
+        if not await db.value("have_statistics"):
+            raise CommandError(
+                "There are no statistics: put pg_stat_statements into shared_preload_libraries,"
+                " restart PostgreSQL, then: create extension pg_stat_statements."
+            )
+        return [Slow(*row) for row in await db.rows("slow_statements")]
+
+
+async def _time(db: Direct) -> Check:
+    before = datetime.now(UTC)
+    there = await db.value("database_time")
+    after = datetime.now(UTC)
+    apart = max((before - there).total_seconds(), (there - after).total_seconds(), 0.0)
+    return Check(
+        "this machine's clock agrees with the database's",
+        is_well=apart < MOST_APART_S,
+        what_to_do=f"They are {apart:.1f} s apart: keep both by NTP. Tokens end by this one.",
+    )
+
+
+async def _grants(db: Direct) -> Check:
+    rules = access.load()
+    names = rules.public_names
+    grants = [access.Grant(*row) for row in await db.rows("access_grants", names=names)]
+    items = [access.Item(*row) for row in await db.rows("access_items", names=names)]
+    # What is missing altogether is for `migrate verify` to say.
+    found = rules.findings(grants, items)
+    granted = [one for one in found if not one.startswith("does not exist")]
+    return Check(
+        "everybody may do what the access rules say, and no more",
+        is_well=not granted,
+        what_to_do=f"{'; '.join(granted[:5])}: run migrate up, or revoke by hand.",
+    )
+
+
+async def _nobody_sees(db: Direct, role: str) -> list[Check]:
+    """The reads of the access rules, as somebody without claims: in a read-only transaction."""
+    try:
+        async with db.transaction():
+            await db.rows("be_nobody", role=role)
+            seen = await _seen_by_nobody(db)
+    except CommandError as error:
+        if error.sqlstate == DENIED:
+            return []  # an owner who is no superuser and no member of that role
+        raise
+    return [
+        Check(
+            f"who does not say who he is sees nothing, as {role}",
+            is_well=not seen,
+            what_to_do=f"He could {', '.join(seen[:3])}: run migrate verify, then migrate up.",
+        )
+    ]
+
+
+async def _seen_by_nobody(db: Direct) -> list[str]:
+    seen = []
+    for read in access.load().reads:
+        values: dict[str, object] = {
+            name: [] if name == "mine" else uuid4() for name in read.parameters
+        }
+        if await db.attempt(read.sql, values):
+            seen.append(read.title)
+    return seen
+
+
+async def _ways(settings: Settings) -> list[Check]:
+    """Whether a pooler stands between us and the database, where that does harm."""
+    checks = []
+    for name, url in (("feed", settings.feed_url), ("retention worker", settings.retention_url)):
+        if url and (pooled := await _is_pooled(url)) is not None:
+            checks.append(
+                Check(
+                    f"the {name} connects directly",
+                    is_well=not pooled,
+                    what_to_do="A pooler is in between: put PostgreSQL's own address there.",
+                )
+            )
+    if settings.database_url and (pooled := await _is_pooled(settings.database_url)) is not None:
+        checks.append(
+            Check(
+                "prepared statements suit the way to the database",
+                is_well=not pooled or settings.prepared_statements == "off",
+                what_to_do="A pooler is in between: set BOOKCONNECT_DM_PREPARED_STATEMENTS=off.",
+            )
+        )
+    return checks
+
+
+async def _is_pooled(url: str) -> bool | None:
+    """A pooler gives a process number of its own; None when nobody answers."""
+    try:
+        async with connect(url, name="bookconnect-dm doctor") as db:
+            return bool(await db.value("backend_pid") != db.backend_pid)
+    except CommandError:
+        return None
 
 
 async def _clocks(db: Direct) -> Check:

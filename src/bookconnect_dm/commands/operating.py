@@ -21,12 +21,23 @@ from bookconnect_dm.config import SettingsError
 __all__ = ["bench", "doctor"]
 
 
-def doctor() -> None:
+def doctor(
+    slow: Annotated[
+        bool,
+        typer.Option("--slow", help="Only list our statements by the time that they take."),
+    ] = False,
+) -> None:
     """Look at a live installation; the exit status is 1 if anything is wrong."""
     from bookconnect_dm import doctor as the_doctor
 
     settings = read_settings()
-    admin_url(settings)
+    url = admin_url(settings)
+    if slow:
+        say("   calls   mean ms  total ms  rows/call  statement")
+        for one in asyncio.run(the_doctor.slow(url)):
+            text = " ".join(one.text.split())[:90]
+            say(f"{one.calls:8} {one.mean_ms:9.2f} {one.total_ms:9.0f} {one.rows:10.1f}  {text}")
+        return
     checks = asyncio.run(the_doctor.examine(settings))
     for check in checks:
         say(f"{'ok' if check.is_well else 'WRONG':6}{check.name}")

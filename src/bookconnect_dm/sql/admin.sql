@@ -269,6 +269,75 @@ select
     'no standby decides what is visible', current_setting('synchronous_standby_names') = '',
     'With synchronous_standby_names the feed must read from that standby: point FEED_URL at it.';
 
+-- name: doctor_watch
+-- As above: what goes wrong slowly.
+with private_log as (
+    -- Whatever makes PostgreSQL write statements down, and whether it would write their values, which are messages.
+    select
+        current_setting('log_parameter_max_length_on_error') = '0' as on_error,
+        current_setting('log_parameter_max_length') = '0' or (
+            current_setting('log_statement') in ('none', 'ddl')
+            and current_setting('log_min_duration_statement') = '-1'
+            and current_setting('log_min_duration_sample') = '-1'
+            and current_setting('log_transaction_sample_rate') = '0'
+        ) as otherwise
+),
+
+due as (
+    select min(m.retention_expires_at) as oldest
+    from public.direct_messages as m
+    where not m.is_deleted and m.retention_expires_at < now() - interval '30 hours'
+        and not exists (select from messaging.legal_holds as h where h.conversation_id = m.conversation_id)
+)
+
+select
+    'every slot of ours is read',
+    not exists (
+        select from pg_replication_slots as s
+        where s.slot_name like 'bookconnect\_dm\_%' and s.database = current_database() and not s.active
+    ),
+    'Start the server that owns it, or drop it: select pg_drop_replication_slot(slot_name) from pg_replication_slots'
+    || ' where slot_name like ''bookconnect_dm_%'' and not active.'
+union all
+select
+    'PostgreSQL''s log quotes no message', p.on_error and p.otherwise,
+    'Set log_parameter_max_length_on_error = 0 and log_parameter_max_length = 0.'
+from private_log as p
+union all
+select
+    'retention keeps up', d.oldest is null or s.last_complete_at > now() - interval '30 hours',
+    'Expired messages wait (no reader sees them). Set BOOKCONNECT_DM_RETENTION_URL on a server, or run'
+    || ' `bookconnect-dm retention run --once`.' || coalesce(' The last pass failed: ' || s.last_failure, '')
+from due as d
+cross join messaging.retention_state() as s
+union all
+select
+    'changes of tier reach their messages',
+    not exists (select from messaging.recalculations as r where r.requested_at < now() - interval '1 day'),
+    'End the transaction that is older than the change (oldest xact_start in pg_stat_activity, or pg_prepared_xacts).';
+
+-- name: database_time
+select clock_timestamp();
+
+-- name: backend_pid
+select pg_backend_pid();
+
+-- name: have_statistics
+select exists (select from pg_extension as e where e.extname = 'pg_stat_statements');
+
+-- name: slow_statements
+-- Calls, the mean and the total in milliseconds, rows a call, and the text: values are left out of it by the extension.
+select s.calls, s.mean_exec_time, s.total_exec_time, s.rows / greatest(s.calls, 1), s.query
+from pg_stat_statements as s
+inner join pg_roles as r on s.userid = r.oid
+where s.dbid = (select d.oid from pg_database as d where d.datname = current_database())
+    and (r.rolname = 'bookconnect_dm_server' or s.query like '%messaging.%')
+order by s.total_exec_time desc
+limit 15;
+
+-- name: be_nobody
+select set_config('transaction_read_only', 'on', true), set_config('role', %(role)s, true);
+
 -- name: doctor_api_login
 -- Asked by the login itself: it need not be the one that we made.
 select
