@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the tests need and no wheel brings: a Chromium, PostgreSQL 15, PgBouncer, nginx, Caddy,
-# promtool and systemd's own checker. On Debian as root they are installed; elsewhere everything that is missing
+# What the tests need and no wheel brings: a Chromium, PostgreSQL 15, PgBouncer, pgBackRest, nginx,
+# Caddy, promtool and systemd's own checker. On Debian as root they are installed; elsewhere everything that is missing
 # is listed at once. Without them the tests that need them are skipped by name, and fail in CI
 # (CI=true).
 set -eu
@@ -36,6 +36,10 @@ fi
 
 if [ -z "${PROMTOOL:-}" ] && ! command -v promtool > /dev/null; then
     need prometheus "promtool (comes with Prometheus), or PROMTOOL=/path/to/it"
+fi
+
+if ! command -v pgbackrest > /dev/null; then
+    need pgbackrest "pgbackrest (backups of a server of one's own)"
 fi
 
 if ! command -v nginx > /dev/null && [ ! -x /usr/sbin/nginx ]; then

@@ -65,7 +65,7 @@ def commands_page() -> str:
 def leaves(name: str, command: Command) -> Iterator[tuple[str, Command]]:
     """Every command that does something, with its full name."""
     inner = getattr(command, "commands", {})
-    if not inner:
+    if not inner or command.invoke_without_command:
         yield name, command
     for key, value in inner.items():
         yield from leaves(f"{name} {key}", value)

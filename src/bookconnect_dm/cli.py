@@ -15,6 +15,7 @@ import typer
 
 from bookconnect_dm import __version__
 from bookconnect_dm.commands import operating, planning, serving
+from bookconnect_dm.commands.backing_up import backup_cli, restore_cli
 from bookconnect_dm.commands.common import say
 from bookconnect_dm.commands.loading import load_cli
 from bookconnect_dm.commands.migrating import migrate_cli
@@ -44,6 +45,8 @@ for command in (
 cli.add_typer(load_cli, name="load")
 cli.add_typer(migrate_cli, name="migrate")
 cli.add_typer(retention_cli, name="retention")
+cli.add_typer(backup_cli, name="backup")
+cli.add_typer(restore_cli, name="restore")
 
 
 def _print_version(wanted: bool) -> None:

@@ -133,6 +133,19 @@ class Settings:
     """Connections to the database for a server process, at most."""
     origins: tuple[str, ...] = ("*",)
     """Pages that may call from a browser: origins separated by commas."""
+    backup_folder: str = ""
+    """Where [backups](../how-to/back-up-and-restore.md) of the demo's database are; unset, in
+    `.demo-backups` beside the demo's folder.
+    """
+    backup_schedule: tuple[str, ...] = ("03:00",)
+    """When a running demo that was backed up once is backed up again, in UTC."""
+    backup_keep_days: int = 14
+    """Every second of so many days can be restored; pgBackRest's own configuration says it there.
+    """
+    backup_stanza: str = ""
+    """The name of a server of your own in pgBackRest's configuration: backups and restores are
+    its.
+    """
     limits: LimitSettings = field(default_factory=LimitSettings)
 
     @classmethod
@@ -167,6 +180,10 @@ class Settings:
             ephemeral=read.choice("EPHEMERAL", "on", get_args(Ephemeral)),
             pool_size=int(read.number("POOL_SIZE", 10, least=4, most=500)),
             origins=read.origins("ORIGINS", ("*",)),
+            backup_folder=read.text("BACKUP_FOLDER"),
+            backup_schedule=read.times("BACKUP_SCHEDULE", ("03:00",)),
+            backup_keep_days=int(read.number("BACKUP_KEEP_DAYS", 14, least=1, most=3650)),
+            backup_stanza=read.text("BACKUP_STANZA"),
             limits=read.limits(),
         )
         if found.jwt_secret and found.jwks_url:

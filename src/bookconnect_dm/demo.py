@@ -22,11 +22,12 @@ from typing import Final
 
 import uvloop
 
-from bookconnect_dm import app, migrate
+from bookconnect_dm import app, archive, migrate
 from bookconnect_dm.config import PREFIX, Settings, SettingsError
 from bookconnect_dm.embedded import EmbeddedPostgres
+from bookconnect_dm.repository import Repository
 
-__all__ = ["DEFAULT_FOLDER", "run", "settings_of"]
+__all__ = ["DEFAULT_FOLDER", "backups_of", "run", "settings_of"]
 
 DEFAULT_FOLDER: Final = Path(".demo")
 _LOGINS: Final = ("bookconnect_dm_server", "bookconnect_dm_feed")
@@ -54,7 +55,7 @@ def run(
             _prepare(postgres, say)
             settings = _settings(postgres, port=port, env=env)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, say))
+                runner.run(_serve(postgres, settings, say))
         except KeyboardInterrupt:
             pass
         finally:
@@ -71,12 +72,29 @@ def settings_of(folder: Path) -> Settings | None:
     return _settings(EmbeddedPostgres(folder), port=0, env={})
 
 
-async def _serve(settings: Settings, say: Callable[[str], None]) -> None:
+async def _serve(
+    postgres: EmbeddedPostgres, settings: Settings, say: Callable[[str], None]
+) -> None:
     telling = asyncio.create_task(_tell_when_ready(settings.port, say))
+    keeping = asyncio.create_task(
+        archive.keep(
+            postgres,
+            Repository(backups_of(postgres.data_dir, settings.backup_folder)),
+            schedule=settings.backup_schedule,
+            keep_days=settings.backup_keep_days,
+        )
+    )
     try:
         await app.serve(settings, demo=True)
     finally:
         telling.cancel()
+        keeping.cancel()
+        await asyncio.wait([keeping])
+
+
+def backups_of(folder: Path, wanted: str) -> Path:
+    """Where the backups of the demo in `folder` are: beside it, since they are to outlive it."""
+    return Path(wanted) if wanted else folder.absolute().with_name(f"{folder.name}-backups")
 
 
 async def _tell_when_ready(port: int, say: Callable[[str], None]) -> None:
@@ -106,11 +124,11 @@ def _prepare(postgres: EmbeddedPostgres, say: Callable[[str], None]) -> None:
 
 
 def _settings(postgres: EmbeddedPostgres, *, port: int, env: Mapping[str, str]) -> Settings:
-    """Our own addresses and secrets; of the environment only limits and the log level."""
+    """Our own addresses and secrets; of the environment only limits, backups and the log level."""
     passed = {
         name: value
         for name, value in env.items()
-        if name.startswith(f"{PREFIX}LIMIT_") or name == f"{PREFIX}LOG_LEVEL"
+        if name.startswith((f"{PREFIX}LIMIT_", f"{PREFIX}BACKUP_")) or name == f"{PREFIX}LOG_LEVEL"
     }
     server, feed = _LOGINS
     return replace(

@@ -1,15 +1,17 @@
 """One direct connection, for commands: migrations, checks, the retention worker.
 
 In charge of: connecting once with a clear error, scripts, named statements, transactions.
-Knows about: psycopg, the statements of `sql/admin.sql`.
+Knows about: psycopg, the statements of `sql/admin.sql` and `sql/restore.sql`.
 Does not know: what they are for.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -19,6 +21,9 @@ from bookconnect_dm.db import load_queries
 __all__ = ["CommandError", "Direct", "connect"]
 
 CONNECT_S: Final = 10
+_BLOCK: Final = 1 << 16
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+_STATEMENTS: Final = ("admin.sql", "restore.sql")
 Row = tuple[Any, ...]
 
 
@@ -36,7 +41,9 @@ class Direct:
     def __init__(self, connection: psycopg.AsyncConnection[Row]) -> None:
         self._connection = connection
         self._queries: Mapping[str, LiteralString] = load_queries(
-            (files("bookconnect_dm") / "sql" / "admin.sql").read_text("utf-8")
+            "\n".join(
+                (files("bookconnect_dm") / "sql" / name).read_text("utf-8") for name in _STATEMENTS
+            )
         )
         self.warnings: list[str] = []
         connection.add_notice_handler(self._note)
@@ -83,6 +90,36 @@ class Direct:
     async def value(self, query: str, **params: object) -> Any:  # noqa: ANN401 - as the column's type
         """The first column of the first row."""
         return (await self.rows(query, **params))[0][0]
+
+    async def copy_out(self, query: str, path: Path) -> None:
+        """Write what a named COPY statement gives into a new file that only we can read."""
+        try:
+            async with self._connection.cursor().copy(self._queries[query]) as copy:
+                with os.fdopen(os.open(path, _NEW_FILE, 0o600), "wb") as stream:
+                    async for block in copy:
+                        stream.write(block)
+        except psycopg.Error as error:
+            raise _command_error(error) from error
+
+    async def copy_in(self, query: str, path: Path) -> None:
+        """Give a file to a named COPY statement."""
+        try:
+            async with self._connection.cursor().copy(self._queries[query]) as copy:
+                with path.open("rb") as stream:
+                    while block := stream.read(_BLOCK):
+                        await copy.write(block)
+        except psycopg.Error as error:
+            raise _command_error(error) from error
+
+    async def set_password(self, role: str, password: str) -> None:
+        """Give a role a password; it leaves this process as a scram verifier only.
+
+        Waits: for commands, which have nothing else to do.
+        """
+        try:
+            self._connection.pgconn.change_password(role.encode(), password.encode())
+        except psycopg.Error as error:
+            raise _command_error(error) from error
 
 
 @contextlib.asynccontextmanager

@@ -2,25 +2,29 @@
 
 In charge of: which checks there are and in which order.
 Knows about: the statements of the checks in `sql/admin.sql`, `migrate verify`, the logins, the
-access rules.
+access rules, the age of backups.
 Does not know: how anything is repaired; it says so to a person.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
 from bookconnect_dm import access, migrate
 from bookconnect_dm.config import Settings
 from bookconnect_dm.direct import CommandError, Direct, connect
+from bookconnect_dm.repository import Repository
 
 __all__ = ["Check", "Slow", "examine", "slow"]
 
 MOST_APART_S: Final = 2.0
 DENIED: Final = "42501"
+
+PROVED_DAYS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,19 @@ async def examine(settings: Settings) -> list[Check]:
         if url:
             checks += await _login(name, url, query, login)
     checks += await _ways(settings)
+    if settings.backup_folder:
+        checks.append(_backups(Repository(Path(settings.backup_folder)), datetime.now(UTC)))
     return checks
+
+
+def _backups(repository: Repository, now: datetime) -> Check:
+    """How old the last proof is; of pgBackRest `backup list --max-age` says it, on its machine."""
+    proved = repository.state().verified_at if repository.exists else None
+    return Check(
+        f"a backup younger than {PROVED_DAYS} days was proved",
+        is_well=proved is not None and now - proved < timedelta(days=PROVED_DAYS),
+        what_to_do="Run bookconnect-dm backup, then bookconnect-dm backup verify, every week.",
+    )
 
 
 async def slow(admin_url: str) -> list[Slow]:

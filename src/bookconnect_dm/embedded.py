@@ -98,6 +98,7 @@ class EmbeddedPostgres:
         self._account: machine.Account | None = None
         self._pgdata_link = self.data_dir / "pgdata"
         self._state_file = self.data_dir / "secrets.json"
+        self._unfinished = self.data_dir / "restore-unfinished"
         self._state: dict[str, Any] = {}
         self._lock_fd: int | None = None
         self._load()
@@ -171,6 +172,58 @@ class EmbeddedPostgres:
         with psycopg.connect(self.admin_url, connect_timeout=10) as connection:
             connection.execute(text.encode())
 
+    # -- for backups and restores ------------------------------------------------------------
+
+    @property
+    def programs(self) -> Path:
+        """PostgreSQL's programs, as we reach them ourselves."""
+        return self._wanted_bin_dir or wheel_bin_dir()
+
+    @property
+    def cluster_folder(self) -> Path:
+        """Where the cluster itself is; what a restore replaces."""
+        return self._pgdata
+
+    @property
+    def client_env(self) -> Mapping[str, str]:
+        """The environment in which PostgreSQL's client programs speak to it as the owner."""
+        return {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": _SUPERUSER,
+            "PGPASSWORD": self.password_of(_SUPERUSER),
+            "PGCONNECT_TIMEOUT": "10",
+        }
+
+    def hold(self) -> machine.Account | None:
+        """Hold the folder without a running server; `stop` lets it go. Whom the server runs as."""
+        self._claim()
+        self.kill()
+        return self._account
+
+    def place_beside(self, name: str) -> Path:
+        """Where a copy of the cluster can be put together: on its disk, for the same account."""
+        if not self.data_dir.exists():
+            self._claim()
+            self._release()
+        return self._pgdata.with_name(f"{self._pgdata.name}-{name}")
+
+    def begin_to_replace(self) -> None:
+        """From here on nobody starts this cluster, until `replace_cluster` has ended."""
+        self._unfinished.touch(mode=0o600)
+
+    def replace_cluster(self, fresh: Path) -> None:
+        """Put a cluster that was made beside ours, on the same disk, into its place."""
+        old = self._pgdata.with_name(f"{self._pgdata.name}-old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self._pgdata.exists():
+            self._pgdata.rename(old)
+        fresh.rename(self._pgdata)
+        self._state["database"] = DATABASE
+        self._save()
+        self._unfinished.unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+
     # -- life --------------------------------------------------------------------------------
 
     @property
@@ -192,6 +245,7 @@ class EmbeddedPostgres:
             return
         self._claim()
         try:
+            self._require_finished()
             self._bin_dir = machine.reachable_programs(
                 self._wanted_bin_dir or wheel_bin_dir(), self._account
             )
@@ -320,6 +374,13 @@ class EmbeddedPostgres:
             return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         return ["--locale=C.UTF-8"]
 
+    def _require_finished(self) -> None:
+        if self._unfinished.exists():
+            raise EmbeddedPostgresError(
+                f"A restore into {self.data_dir} was not finished: run bookconnect-dm restore "
+                "again, or start anew (make demo RESET=1)."
+            )
+
     def _check_version(self) -> None:
         made_by = int((self._pgdata / "PG_VERSION").read_text("ascii"))
         ours = machine.program_version(self._bin_dir / "postgres")
@@ -345,6 +406,9 @@ class EmbeddedPostgres:
 
     def _write_configuration(self) -> None:
         values = {**self._settings, "port": str(self.port)}
+        if machine.program_version(self._bin_dir / "postgres") >= 17:
+            # An incremental backup asks what has changed since the last one.
+            values.setdefault("summarize_wal", "on")
         quoted = {name: value.replace("'", "''") for name, value in values.items()}
         lines = [f"{name} = '{value}'\n" for name, value in sorted(quoted.items())]
         for name, text in (("bookconnect_dm.conf", "".join(lines)), ("pg_hba.conf", _HBA)):

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ __all__ = [
     "ROOT_FALLBACK",
     "Account",
     "MachineError",
+    "give_to",
     "is_server_of",
     "kill_with_children",
     "pick_port",
@@ -97,32 +98,66 @@ def run_program(
     *,
     account: Account | None = None,
     env: Mapping[str, str] | None = None,
-    timeout_s: float = TIMEOUT_S,
-) -> None:
-    """Run a program to its end; its own words become the error."""
+    timeout_s: float | None = TIMEOUT_S,
+    meanwhile: Callable[[], None] | None = None,
+    keep_open: tuple[int, ...] = (),
+) -> str:
+    """Run a program to its end and return what it said; its own words become the error.
+
+    `meanwhile` is called a few times a second; `keep_open` are locks that are to last as long as
+    the program does, even where we are killed.
+    """
     # Its output goes to a file: a started server inherits a pipe and would keep it open.
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
         try:
-            done = subprocess.run(
+            with subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={"PATH": os.defpath, "LC_ALL": "C", **(env or {})},
                 cwd="/",
-                timeout=timeout_s,
-                check=False,
                 start_new_session=True,  # Ctrl-C is for us: we stop the server in our own order
+                pass_fds=keep_open,
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=[] if account else None,
-            )
+            ) as process:
+                status = _wait_for(process, timeout_s, meanwhile)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise MachineError(f"{Path(command[0]).name} did not run: {error}") from error
-        if done.returncode != 0:
-            output.seek(0)
-            said = output.read().strip()[-2000:]
-            raise MachineError(f"{Path(command[0]).name} failed: {said}")
+        output.seek(0)
+        said = output.read().strip()
+        if status != 0:
+            raise MachineError(f"{Path(command[0]).name} failed: {said[-2000:]}")
+        return said
+
+
+def _wait_for(
+    process: subprocess.Popen[bytes], timeout_s: float | None, meanwhile: Callable[[], None] | None
+) -> int:
+    """Wait for the end of a program, and end it where we are interrupted or it takes too long."""
+    try:
+        if meanwhile is None:
+            return process.wait(timeout_s)
+        deadline = time.monotonic() + (timeout_s or float("inf"))
+        while time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(0.2)
+            meanwhile()
+        return process.wait(0)
+    except BaseException:
+        process.kill()
+        raise
+
+
+def give_to(account: Account | None, folder: Path) -> None:
+    """Make `account` the owner of `folder` with all that is in it, and close it to all others."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        if account is not None:
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def program_version(program: Path) -> int:

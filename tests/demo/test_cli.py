@@ -51,7 +51,8 @@ def test_the_version_is_the_packages() -> None:
     "command",
     ["", "demo", "serve", "token", "doctor", "migrate", "migrate up", "migrate down",
      "migrate status", "migrate verify", "migrate export", "retention", "retention run",
-     "capacity", "compact", "load", "load allow", "load run", "load end"],
+     "capacity", "compact", "load", "load allow", "load run", "load end",
+     "backup", "backup verify", "backup list", "restore", "restore note", "restore apply"],
 )  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
     done = _run(*command.split(), "--help")

@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,9 @@ import httpx
 import pytest
 
 from bookconnect_dm.embedded import EmbeddedPostgres
+from tests.helpers.demo import COMMAND as _COMMAND
+from tests.helpers.demo import RunningDemo
 from tests.helpers.postgres import clusters_folder
-
-_COMMAND = str(Path(sys.executable).parent / "bookconnect-dm")
 
 
 @pytest.fixture(scope="module")
@@ -28,51 +27,8 @@ def folder() -> Iterator[Path]:
         EmbeddedPostgres(made / "demo").destroy()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class _Demo:
-    """A running demo."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            [_COMMAND, "demo", "--folder", str(folder), "--port", str(self.port), *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said += line
-            if f"{self.url}/" in line:
-                return
-        self.process.communicate(timeout=30)
-        pytest.fail(f"the demo ended: {self.said}")
-
-    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(how)
-        rest, _ = self.process.communicate(timeout=30)
-        self.said += rest
-        return self.process.returncode
-
-    def token(self, username: str) -> str:
-        answer = httpx.post(f"{self.url}/demo/sign-in", json={"username": username})
-        assert answer.status_code in {200, 201}, answer.text
-        return str(answer.json()["token"])
-
-    def get(self, path: str, username: str) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.token(username)}"}
-        return httpx.get(f"{self.url}{path}", headers=headers)
-
-
 def test_the_demo_serves_keeps_its_data_and_stops_cleanly(folder: Path) -> None:
-    demo = _Demo(folder)
+    demo = RunningDemo(folder)
     try:
         page = httpx.get(f"{demo.url}/")
         assert page.status_code == 200
@@ -99,7 +55,7 @@ def test_the_demo_serves_keeps_its_data_and_stops_cleanly(folder: Path) -> None:
     assert EmbeddedPostgres(folder).pid is None
 
     begin = time.monotonic()
-    demo = _Demo(folder)
+    demo = RunningDemo(folder)
     took_s = time.monotonic() - begin
     try:
         last = demo.get("/v1/conversations", "ben").json()["conversations"][0]["last_message"]
@@ -121,7 +77,7 @@ def test_the_demo_serves_keeps_its_data_and_stops_cleanly(folder: Path) -> None:
 
 
 def test_reset_starts_anew(folder: Path) -> None:
-    demo = _Demo(folder, "--reset")
+    demo = RunningDemo(folder, "--reset")
     try:
         last = demo.get("/v1/conversations", "ben").json()["conversations"][0]["last_message"]
         assert last["content"] != "Kept until tomorrow?"
@@ -134,10 +90,10 @@ def test_reset_starts_anew(folder: Path) -> None:
 
 
 def test_after_a_kill_the_next_start_works(folder: Path) -> None:
-    demo = _Demo(folder)
+    demo = RunningDemo(folder)
     demo.process.kill()
     demo.process.communicate(timeout=30)
-    demo = _Demo(folder)
+    demo = RunningDemo(folder)
     assert demo.get("/v1/me", "cleo").json()["username"] == "cleo"
     assert demo.stop() == 0, demo.said
 

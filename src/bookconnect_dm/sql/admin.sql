@@ -195,6 +195,10 @@ slots as (
     select count(*) as used from pg_replication_slots
 )
 
+select
+    'the database is open', (select d.datconnlimit from pg_database as d where d.datname = current_database()) <> 0,
+    'A restore of it was not finished: run bookconnect-dm restore again. It is served once that has ended.'
+union all
 select 'the log is logical', current_setting('wal_level') = 'logical', 'Set wal_level = logical and restart PostgreSQL.'
 union all
 select

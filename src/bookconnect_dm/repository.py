@@ -1,0 +1,386 @@
+"""The folder of backups: what is in it, and what may leave it.
+
+In charge of: its layout and modes, the records of backups, which backup serves which moment, gaps
+in the log, expiry, one writer at a time.
+Knows about: files, and how PostgreSQL names the pieces of its log.
+Does not know: how a backup is made, checked or restored.
+
+    lines/0001/line.json         the unbroken history of one cluster: a restore begins a new line
+    lines/0001/wal/              its log, piece by piece; the last one is `.partial`
+    lines/0001/base/NAME/        a backup as pg_basebackup left it
+    lines/0001/base/NAME.json    its record; without one it was never finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+__all__ = [
+    "Backup",
+    "Line",
+    "Repository",
+    "RepositoryError",
+    "State",
+    "say_moment",
+    "segment_of",
+]
+
+LOCK_WAIT_S: Final = 60.0
+_SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+_TIMES: Final = ("begun_at", "branched_at", "began_at", "ended_at", "verified_at")
+
+Kind = Literal["full", "incremental"]
+
+
+class RepositoryError(Exception):
+    """The folder does not hold what is asked for; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One cluster's history without a gap, by PostgreSQL's names: `system` and `timeline`."""
+
+    number: int
+    system: str
+    timeline: int
+    begun_at: datetime
+    parent: int | None = None
+    branched_at: datetime | None = None
+    """The moment of `parent` that was restored; None where this line goes on after a gap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """One finished backup."""
+
+    name: str
+    line: int
+    kind: Kind
+    base: str | None
+    """The backup that an incremental one builds on."""
+    began_at: datetime
+    ended_at: datetime
+    """From here on a moment can be restored from it."""
+    start_lsn: str
+    stop_lsn: str
+    size: int
+    verified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What an operator watches."""
+
+    newest_at: datetime | None
+    verified_at: datetime | None
+    """When the newest backup that was ever proved by a trial restore ended."""
+    log_until: datetime | None
+    """When the newest piece of the log came in."""
+
+
+class Repository:
+    """A folder of backups. Closed to everybody but its owner: it holds all that was ever said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever backed up here."""
+        return (self.folder / "lines").is_dir()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[int]:
+        """Be the only one who changes the folder; gives the descriptor that holds the lock.
+
+        A killed backup's pg_basebackup may still be writing; it holds the lock as well.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._wait_for(descriptor)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _wait_for(self, descriptor: int) -> None:
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() > until:
+                    raise RepositoryError(
+                        f"Another backup is writing into {self.folder}: let it finish."
+                    ) from None
+                time.sleep(0.2)
+            else:
+                return
+
+    # -- lines -----------------------------------------------------------------------------------
+
+    def lines(self) -> list[Line]:
+        """All lines, oldest first."""
+        found = sorted((self.folder / "lines").glob("*/line.json"))
+        return [Line(**_read(path)) for path in found]
+
+    def line(self, number: int) -> Line:
+        """The line of that number. Raises `RepositoryError`."""
+        for one in self.lines():
+            if one.number == number:
+                return one
+        raise RepositoryError(f"There is no line {number} in {self.folder}.")
+
+    def line_of(self, system: str, timeline: int) -> Line | None:
+        """The line that a running cluster writes; the newest, where a restore was repeated."""
+        for one in reversed(self.lines()):
+            if (one.system, one.timeline) == (system, timeline):
+                return one
+        return None
+
+    def open_line(
+        self,
+        system: str,
+        timeline: int,
+        *,
+        now: datetime,
+        parent: int | None = None,
+        branched_at: datetime | None = None,
+    ) -> Line:
+        """Begin a line."""
+        number = max((one.number for one in self.lines()), default=0) + 1
+        line = Line(
+            number=number,
+            system=system,
+            timeline=timeline,
+            begun_at=now,
+            parent=parent,
+            branched_at=branched_at,
+        )
+        place = self._folder(number)
+        for folder in (place.parent, place, place / "base", place / "wal"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        _write(place / "line.json", asdict(line))
+        return line
+
+    def line_at(self, moment: datetime) -> Line:
+        """The line that was being written at a moment. Raises `RepositoryError`."""
+        for line in reversed(self.lines()):
+            if line.begun_at <= moment:
+                return line
+        raise RepositoryError(f"Nothing was backed up before {say_moment(moment)}: {self._reach()}")
+
+    def later_lines(self, line: Line) -> list[tuple[Line, datetime | None]]:
+        """The lines that came out of this one, and until which moment they share its past.
+
+        None: all of it.
+        """
+        shared: dict[int, datetime | None] = {line.number: None}
+        for one in self.lines():
+            if one.parent in shared:
+                limits = [x for x in (shared[one.parent], one.branched_at) if x is not None]
+                shared[one.number] = min(limits, default=None)
+        del shared[line.number]
+        return [(self.line(number), limit) for number, limit in shared.items()]
+
+    def _folder(self, number: int) -> Path:
+        return self.folder / "lines" / f"{number:04}"
+
+    def log_folder(self, line: Line) -> Path:
+        """Where the log of a line is."""
+        return self._folder(line.number) / "wal"
+
+    # -- backups ---------------------------------------------------------------------------------
+
+    def backups(self, line: Line | None = None) -> list[Backup]:
+        """The finished backups of a line, or of all, oldest first."""
+        numbers = [line.number] if line else [one.number for one in self.lines()]
+        found = [
+            Backup(**_read(path))
+            for number in numbers
+            for path in (self._folder(number) / "base").glob("*.json")
+            if path.with_suffix("").is_dir()
+        ]
+        return sorted(found, key=lambda one: one.ended_at)
+
+    def path_of(self, backup: Backup) -> Path:
+        """The folder of a backup's files."""
+        return self._folder(backup.line) / "base" / backup.name
+
+    def place_for(self, line: Line, name: str) -> Path:
+        """Where a new backup is to be written."""
+        return self._folder(line.number) / "base" / name
+
+    def record(self, backup: Backup) -> None:
+        """Write a backup's record: from here on it is one."""
+        _write(self.path_of(backup).with_name(f"{backup.name}.json"), asdict(backup))
+
+    def note_verified(self, backup: Backup, now: datetime) -> None:
+        """Remember that a trial restore of this backup succeeded."""
+        self.record(replace(backup, verified_at=now))
+
+    def chain(self, backup: Backup) -> list[Backup]:
+        """The full backup that this one builds on, and all up to it. Raises `RepositoryError`."""
+        known = {one.name: one for one in self.backups(self.line(backup.line))}
+        chain = [backup]
+        while chain[0].base is not None:
+            if chain[0].base not in known:
+                raise RepositoryError(
+                    f"Backup {backup.name} lacks {chain[0].base}, which it builds on: "
+                    "restore an earlier one."
+                )
+            chain.insert(0, known[chain[0].base])
+        return chain
+
+    def backup_for(self, line: Line, moment: datetime | None) -> Backup:
+        """The newest backup that ended before a moment (None: at all). Raises `RepositoryError`."""
+        fit = [one for one in self.backups(line) if moment is None or one.ended_at <= moment]
+        if not fit:
+            when = say_moment(moment) if moment else "now"
+            raise RepositoryError(f"There is no backup from before {when}: {self._reach()}")
+        return fit[-1]
+
+    def _reach(self) -> str:
+        first = min((one.ended_at for one in self.backups()), default=None)
+        if first is None:
+            return "make one with bookconnect-dm backup."
+        return f"the oldest moment that can be restored is {say_moment(first, fraction=True)}."
+
+    def state(self) -> State:
+        """How old the backups are."""
+        backups = self.backups()
+        pieces = [
+            path.stat().st_mtime
+            for line in self.lines()
+            for path in self.log_folder(line).iterdir()
+        ]
+        return State(
+            newest_at=max((one.ended_at for one in backups), default=None),
+            verified_at=max((one.ended_at for one in backups if one.verified_at), default=None),
+            log_until=datetime.fromtimestamp(max(pieces), UTC) if pieces else None,
+        )
+
+    # -- the log ---------------------------------------------------------------------------------
+
+    def pieces(self, line: Line, *, since: str | None = None) -> list[Path]:
+        """The pieces of a line's log in order, from the one that holds an LSN on."""
+        found = [
+            path
+            for path in self.log_folder(line).iterdir()
+            if _SEGMENT.fullmatch(path.name.removesuffix(".partial"))
+        ]
+        first = segment_of(since, line.timeline, self._size(found)) if since and found else ""
+        return sorted(path for path in found if path.name[:24] >= first)
+
+    def gap(self, line: Line, *, since: str) -> str | None:
+        """The first piece that is missing between an LSN and the end of a line's log, if any."""
+        found = self.pieces(line, since=since)
+        size = self._size(found)
+        wanted = segment_of(since, line.timeline, size)
+        if not found:
+            return wanted
+        for name in dict.fromkeys(path.name[:24] for path in found):
+            if name != wanted:
+                return wanted
+            wanted = _next(wanted, size)
+        return None
+
+    @staticmethod
+    def _size(pieces: list[Path]) -> int:
+        return max((path.stat().st_size for path in pieces), default=0) or 16_777_216
+
+    # -- expiry ----------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Remove what killed backups have left. Only under the lock."""
+        for line in self.lines():
+            for path in list((self._folder(line.number) / "base").iterdir()):
+                if path.is_dir() and not path.with_name(f"{path.name}.json").exists():
+                    shutil.rmtree(path)
+                elif path.suffix == ".new":
+                    path.unlink()
+
+    def expire(self, days: int, now: datetime) -> list[str]:
+        """Remove what no moment of the last `days` days needs; what was removed. Under the lock."""
+        oldest = now - timedelta(days=days)
+        removed: list[str] = []
+        lines = self.lines()
+        for line, later in zip(lines, [*lines[1:], None], strict=True):
+            if later is not None and later.begun_at < oldest:
+                removed += [one.name for one in self.backups(line)]
+                shutil.rmtree(self._folder(line.number))
+            else:
+                removed += self._expire_in(line, oldest)
+        return removed
+
+    def _expire_in(self, line: Line, oldest: datetime) -> list[str]:
+        backups = self.backups(line)
+        fulls = [one for one in backups if one.kind == "full" and one.ended_at <= oldest]
+        if not fulls:
+            return []
+        kept = fulls[-1]
+        gone = [one for one in backups if one.ended_at < kept.ended_at]
+        for one in gone:
+            self.path_of(one).with_name(f"{one.name}.json").unlink()
+            shutil.rmtree(self.path_of(one))
+        needed = set(self.pieces(line, since=kept.start_lsn))
+        for path in self.pieces(line):
+            if path not in needed:
+                path.unlink()
+        return [one.name for one in gone]
+
+
+def segment_of(lsn: str, timeline: int, size: int) -> str:
+    """The name of the piece of log that holds a position."""
+    high, low = (int(part, 16) for part in lsn.split("/"))
+    return f"{timeline:08X}{high:08X}{low // size:08X}"
+
+
+def _next(name: str, size: int) -> str:
+    high, low = int(name[8:16], 16), int(name[16:], 16) + 1
+    if low == 0x1_0000_0000 // size:
+        high, low = high + 1, 0
+    return f"{name[:8]}{high:08X}{low:08X}"
+
+
+def say_moment(moment: datetime, *, fraction: bool = False) -> str:
+    """A moment as commands take and print it: UTC, rounded up where its fraction is left out."""
+    moment = moment.astimezone(UTC)
+    if fraction and moment.microsecond:
+        moment = moment.replace(microsecond=0) + timedelta(seconds=1)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (
+        f".{moment.microsecond:06}Z" if moment.microsecond else "Z"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text("utf-8"))
+    return {
+        key: datetime.fromisoformat(value) if key in _TIMES and value else value
+        for key, value in found.items()
+    }
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    """Whole or not at all, and on the disk before it counts."""
+    plain = {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(plain, stream, indent=2)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)

@@ -1,0 +1,282 @@
+"""Going back to a moment, without what was erased since.
+
+In charge of: the order: which backups, which copies, what is taken out of them, and the step that
+makes a copy the cluster again. Until that step the old cluster is untouched.
+Knows about: the repository, private copies, what is noted and applied between two of them.
+Does not know: how a server recovers, or what is erased how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bookconnect_dm import backup, machine, recovery, removals
+from bookconnect_dm.direct import connect
+from bookconnect_dm.embedded import DATABASE, EmbeddedPostgres
+from bookconnect_dm.machine import Account, MachineError
+from bookconnect_dm.removals import Applied, Gone, Note
+from bookconnect_dm.repository import (
+    Backup,
+    Line,
+    Repository,
+    RepositoryError,
+    say_moment,
+    segment_of,
+)
+
+__all__ = ["Restored", "restore"]
+
+END: Final = "end"
+LOGINS: Final = ("postgres", "bookconnect_dm_server", "bookconnect_dm_feed")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What came of it."""
+
+    messages: int
+    kept_accounts: tuple[str, ...]
+    is_reached: bool
+    """False: the log ended before the moment; all of it is there."""
+    newest: datetime | None
+    backup: Backup
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all steps of one restore need."""
+
+    postgres: EmbeddedPostgres
+    repository: Repository
+    account: Account | None
+    tell: Tell
+    meanwhile: Callable[[], None]
+
+    @contextmanager
+    def copy(
+        self, line: Line, moment: datetime | None, name: str, *, is_scratch: bool
+    ) -> Iterator[tuple[recovery.PrivateCopy, bool]]:
+        """A private copy at a moment (None: the end), and whether the log reached it."""
+        chosen = self.repository.backup_for(line, moment)
+        place = self.postgres.place_beside(name)
+        recovery.assemble(
+            [self.repository.path_of(one) for one in self.repository.chain(chosen)],
+            self._log(line, chosen),
+            place,
+            programs=self.postgres.programs,
+            account=self.account,
+            meanwhile=self.meanwhile,
+        )
+        with recovery.PrivateCopy(
+            place, programs=self.postgres.programs, account=self.account, is_scratch=is_scratch
+        ) as copy:
+            try:
+                is_reached = copy.recover(moment, meanwhile=self.meanwhile)
+                if moment is None or not is_reached:
+                    self._complain_of_gap(line, chosen)
+                yield copy, is_reached
+            except BaseException:
+                copy.stop()
+                recovery.clear(place)
+                raise
+
+    def _log(self, line: Line, chosen: Backup) -> list[Path]:
+        """The archive, and what only the old cluster still has: the last moments before the end."""
+        archived = self.repository.pieces(line, since=chosen.start_lsn)
+        tail = self._tail(line)
+        better = {path.name for path in tail}
+        return [path for path in archived if path.name[:24] not in better] + tail
+
+    def _tail(self, line: Line) -> list[Path]:
+        """Pieces of the log that the old cluster has, and the archive not, or not whole."""
+        old = self.postgres.cluster_folder
+        archived = self.repository.pieces(line)
+        if not archived or not self._is_of(line, old):
+            return []
+        whole = {path.name for path in archived if path.suffix != ".partial"}
+        first = archived[0].name[:24]
+        return [
+            path
+            for path in sorted((old / "pg_wal").glob(f"{line.timeline:08X}" + "?" * 16))
+            if path.name not in whole and path.name >= first
+        ]
+
+    def keep_tail(self, line: Line, end_lsn: str) -> None:
+        """Put into the archive what only the old cluster has: it is about to go.
+
+        Pieces after the end are old ones that PostgreSQL has renamed for later use.
+        """
+        for path in self._tail(line):
+            if path.name <= segment_of(end_lsn, line.timeline, path.stat().st_size):
+                kept = self.repository.log_folder(line) / f"{path.name}.partial"
+                shutil.copyfile(path, kept)
+                kept.chmod(0o600)
+
+    def _is_of(self, line: Line, cluster: Path) -> bool:
+        if not (cluster / "global" / "pg_control").exists():
+            return False
+        try:
+            said = machine.run_program(
+                [str(self.postgres.programs / "pg_controldata"), str(cluster)]
+            )
+        except MachineError:
+            return False
+        known = dict(row.split(":", 1) for row in said.splitlines() if ":" in row)
+        return known.get("Database system identifier", "").strip() == line.system and known.get(
+            "Latest checkpoint's TimeLineID", ""
+        ).strip() == str(line.timeline)
+
+    def _complain_of_gap(self, line: Line, chosen: Backup) -> None:
+        missing = self.repository.gap(line, since=chosen.start_lsn)
+        if missing:
+            raise RepositoryError(
+                f"The log of that time lacks {missing}: choose a moment before it was lost."
+            )
+
+
+def restore(
+    postgres: EmbeddedPostgres,
+    repository: Repository,
+    moment: datetime | None,
+    *,
+    removals_until: datetime | str | None = None,
+    tell: Tell,
+    meanwhile: Callable[[], None],
+) -> Restored:
+    """Bring the cluster back to a moment (None: as far as the log goes).
+
+    What was erased, removed or deleted afterwards stays so, up to `removals_until` (`end`: to the
+    end of the log, however much it is). The old cluster stays where it is until the new one is
+    whole; then a first backup of the new one is made. Raises with one sentence.
+    """
+    began = time.monotonic()
+    if not repository.exists:
+        raise RepositoryError(f"There are no backups in {repository.folder}.")
+    line = repository.line_at(moment) if moment else repository.lines()[-1]
+    repository.chain(repository.backup_for(line, moment))  # before anything is touched
+    account = postgres.hold()
+    try:
+        work = _Work(postgres, repository, account, tell, meanwhile)
+        with tempfile.TemporaryDirectory(prefix="bookconnect-dm-") as folder:
+            notes = _note_removals(work, line, moment, removals_until, Path(folder))
+            restored = _bring_back(work, line, moment, notes, is_certain=bool(removals_until))
+        made = _begin_anew(work)
+    finally:
+        postgres.stop()
+    applied, is_reached, newest = restored
+    return Restored(
+        messages=applied.messages,
+        kept_accounts=applied.kept_accounts,
+        is_reached=is_reached,
+        newest=newest,
+        backup=made,
+        took_s=time.monotonic() - began,
+    )
+
+
+def _note_removals(
+    work: _Work,
+    line: Line,
+    moment: datetime | None,
+    removals_until: datetime | str | None,
+    folder: Path,
+) -> list[Note]:
+    """Look at the end of this line and of all that came out of it."""
+    if moment is None:
+        return []
+    until = removals_until if isinstance(removals_until, datetime) else None
+    notes: list[Note] = []
+    for one, shared_until in [(line, None), *work.repository.later_lines(line)]:
+        if until is not None and one.begun_at > until:
+            continue
+        if not work.repository.backups(one):
+            continue
+        end = until if until is not None and work.repository.line_at(until) == one else None
+        words = f"as it was at {say_moment(end)}" if end else "at the end of its log"
+        work.tell(f"Looking at line {one.number} {words}: what is gone by then stays gone ...")
+        with work.copy(one, end, "end", is_scratch=True) as (copy, _):
+            here = folder / str(one.number)
+            asyncio.run(removals.note(copy.url(DATABASE), here))
+            if one == line:
+                work.keep_tail(line, copy.ended_at())
+        # What branched off after the moment shares all of its past.
+        is_shared = shared_until is None or moment <= shared_until
+        notes.append(Note(folder=here, shared_until=None if is_shared else shared_until))
+    return notes
+
+
+def _bring_back(
+    work: _Work, line: Line, moment: datetime | None, notes: list[Note], *, is_certain: bool
+) -> tuple[Applied, bool, datetime | None]:
+    """Recover to the moment, take out what is gone, and put the copy into the cluster's place."""
+
+    def tell(gone: Gone) -> None:
+        for words in gone.lines():
+            work.tell(f"  {words}")
+
+    when = say_moment(moment) if moment else "the end of the log"
+    work.tell(f"Going back to {when} ...")
+    with work.copy(line, moment, "new", is_scratch=False) as (copy, is_reached):
+        url = copy.url(DATABASE)
+        newest = asyncio.run(_close(url))
+        applied = asyncio.run(removals.apply(url, notes, is_certain=is_certain, tell=tell))
+        seen = asyncio.run(_settle(work.postgres, url))
+        if moment is None:
+            work.keep_tail(line, copy.ended_at())
+        copy.stop()
+        work.postgres.begin_to_replace()
+        with work.repository.lock():
+            work.repository.open_line(
+                seen.system,
+                seen.timeline,
+                now=datetime.now(UTC),
+                parent=line.number,
+                branched_at=moment,
+            )
+        work.postgres.replace_cluster(copy.cluster)
+    return applied, is_reached, newest
+
+
+async def _close(url: str) -> datetime | None:
+    """Close the copy to all but us, from its first moment; when something last happened in it."""
+    async with connect(url, name=removals.NAME) as db:
+        await db.rows("close_database")
+        if not await db.value("has_schema"):
+            return None
+        found: datetime | None = await db.value("newest_change")
+        return found
+
+
+async def _settle(postgres: EmbeddedPostgres, url: str) -> backup.Identity:
+    """The passwords of this folder, which may be newer than the copy, or new altogether."""
+    async with connect(url, name=removals.NAME) as db:
+        for login in LOGINS:
+            if await db.value("has_role", role=login):
+                await db.set_password(login, postgres.password_of(login))
+        await db.rows("checkpoint")  # its control file names the new timeline from now on
+    return await backup.identity(url)
+
+
+def _begin_anew(work: _Work) -> Backup:
+    """A first backup of what was restored, before anybody writes to it."""
+    work.tell("Making the first backup of what was restored ...")
+    work.postgres.start()
+    return backup.make(
+        work.postgres,
+        work.repository,
+        keep_days=36_500,  # a restore lets nothing go: it may have to be repeated
+        tell=work.tell,
+        grow=lambda _kind, _count: None,
+    ).backup

@@ -1,0 +1,222 @@
+"""The folder of backups: which backup serves which moment, what may go, what is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bookconnect_dm.repository import (
+    Backup,
+    Line,
+    Repository,
+    RepositoryError,
+    say_moment,
+    segment_of,
+)
+
+DAY = timedelta(days=1)
+START = datetime(2026, 3, 1, tzinfo=UTC)
+PIECE = 1 << 20
+Add = Callable[..., Backup]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "backups")
+
+
+@pytest.fixture
+def line(repository: Repository) -> Line:
+    with repository.lock():
+        return repository.open_line("7", 1, now=START)
+
+
+def _add(
+    repository: Repository,
+    line: Line,
+    day: float,
+    base: Backup | None = None,
+    *,
+    piece: int | None = None,
+) -> Backup:
+    """A backup of that day; the log of the same number begins with it."""
+    at = START + day * DAY
+    number = int(day) if piece is None else piece
+    backup = Backup(
+        name=f"{at:%Y%m%dT%H%M%SZ}-{'incremental' if base else 'full'}",
+        line=line.number,
+        kind="incremental" if base else "full",
+        base=base.name if base else None,
+        began_at=at - timedelta(minutes=1),
+        ended_at=at,
+        start_lsn=f"0/{number * PIECE + 40:X}",
+        stop_lsn=f"0/{number * PIECE + 400:X}",
+        size=1,
+    )
+    repository.path_of(backup).mkdir()
+    repository.record(backup)
+    return backup
+
+
+def _log(repository: Repository, line: Line, *numbers: int, partial: int | None = None) -> None:
+    folder = repository.log_folder(line)
+    for number in numbers:
+        (folder / f"{line.timeline:08X}00000000{number:08X}").write_bytes(b"\0" * PIECE)
+    if partial is not None:
+        (folder / f"{line.timeline:08X}00000000{partial:08X}.partial").write_bytes(b"\0" * PIECE)
+
+
+def test_a_record_comes_back_as_it_was_written(repository: Repository, line: Line) -> None:
+    backup = _add(repository, line, 1)
+    assert repository.lines() == [line]
+    assert repository.backups() == [backup]
+    repository.note_verified(backup, START + 2 * DAY)
+    assert repository.state().verified_at == backup.ended_at
+
+
+def test_the_newest_backup_before_the_moment_serves_it(repository: Repository, line: Line) -> None:
+    full = _add(repository, line, 1)
+    first = _add(repository, line, 2, full)
+    second = _add(repository, line, 3, first)
+    assert repository.backup_for(line, START + 2.5 * DAY) == first
+    assert repository.backup_for(line, START + 2 * DAY) == first
+    assert repository.backup_for(line, None) == second
+    assert repository.chain(second) == [full, first, second]
+    with pytest.raises(RepositoryError, match=r"oldest moment .* 2026-03-02T00:00:00Z"):
+        repository.backup_for(line, START + 0.5 * DAY)
+    with pytest.raises(RepositoryError, match="before 2026-02"):
+        repository.line_at(START - DAY)
+
+
+def test_an_increment_without_its_base_is_refused(repository: Repository, line: Line) -> None:
+    full = _add(repository, line, 1)
+    increment = _add(repository, line, 2, full)
+    repository.path_of(full).rmdir()
+    with pytest.raises(RepositoryError, match=f"lacks {full.name}"):
+        repository.chain(increment)
+
+
+def test_what_a_killed_backup_has_left_is_none_and_goes(repository: Repository, line: Line) -> None:
+    full = _add(repository, line, 1)
+    half = repository.place_for(line, "20260303T000000Z-full")
+    (half / "base").mkdir(parents=True)
+    assert repository.backups() == [full]
+    repository.clear()
+    assert not half.exists()
+    assert repository.path_of(full).exists()
+
+
+def test_expiry_keeps_every_moment_of_the_window(repository: Repository, line: Line) -> None:
+    old = _add(repository, line, 1)
+    increment = _add(repository, line, 2, old)
+    kept = _add(repository, line, 8)
+    later = _add(repository, line, 9, kept)
+    newest = _add(repository, line, 15)
+    _log(repository, line, *range(20), partial=20)
+    # The window begins on the 14th: the full backup before it, of the 8th, is needed.
+    assert repository.expire(6, START + 20 * DAY) == [old.name, increment.name]
+    assert repository.backups() == [kept, later, newest]
+    assert [int(path.name[16:24], 16) for path in repository.pieces(line)] == list(range(8, 21))
+    assert repository.gap(line, since=kept.start_lsn) is None
+    assert repository.backup_for(line, START + 14 * DAY) == later
+    # With one day to keep, the window begins on the 19th.
+    assert repository.expire(1, START + 20 * DAY) == [kept.name, later.name]
+
+
+def test_the_only_full_backup_stays_however_old(repository: Repository, line: Line) -> None:
+    full = _add(repository, line, 1)
+    assert repository.expire(1, START + 900 * DAY) == []
+    assert repository.backups() == [full]
+
+
+def test_a_line_that_ended_before_the_window_goes(repository: Repository, line: Line) -> None:
+    gone = _add(repository, line, 1)
+    second = repository.open_line("7", 2, now=START + 2 * DAY, parent=line.number)
+    kept = _add(repository, second, 3)
+    assert repository.expire(14, START + 10 * DAY) == []
+    assert repository.expire(14, START + 30 * DAY) == [gone.name]
+    assert repository.lines() == [second]
+    assert repository.backups() == [kept]
+    third = repository.open_line("8", 1, now=START + 31 * DAY)
+    assert third.number == 3, "a number is never used again while a later one is there"
+
+
+@pytest.mark.parametrize(
+    ("have", "partial", "missing"),
+    [((3, 4, 5), 6, None), ((3, 5), None, 4), ((4, 5), None, 3), ((3, 4), 6, 5), ((), None, 3)],
+)
+def test_a_gap_in_the_log_is_found(
+    repository: Repository,
+    line: Line,
+    have: tuple[int, ...],
+    partial: int | None,
+    missing: int | None,
+) -> None:
+    _log(repository, line, *have, partial=partial)
+    if not have:  # an empty archive says nothing of the size of its pieces
+        assert repository.gap(line, since="0/3000028") == segment_of("0/3000028", 1, 1 << 24)
+        return
+    wanted = None if missing is None else segment_of(f"0/{missing * PIECE:X}", 1, PIECE)
+    assert repository.gap(line, since=f"0/{3 * PIECE + 40:X}") == wanted
+
+
+def test_pieces_are_named_as_postgresql_names_them() -> None:
+    assert segment_of("0/4000028", 1, 1 << 24) == "000000010000000000000004"
+    assert segment_of("2/FF000000", 3, 1 << 24) == "0000000300000002000000FF"
+
+
+def test_a_later_line_shares_the_past_up_to_where_it_branched(
+    repository: Repository, line: Line
+) -> None:
+    second = repository.open_line(
+        "7", 2, now=START + 5 * DAY, parent=line.number, branched_at=START + 4 * DAY
+    )
+    third = repository.open_line(
+        "7", 3, now=START + 7 * DAY, parent=second.number, branched_at=START + 6 * DAY
+    )
+    goes_on = repository.open_line("7", 3, now=START + 8 * DAY, parent=third.number)
+    foreign = repository.open_line("9", 1, now=START + 9 * DAY)
+    assert repository.later_lines(line) == [
+        (second, START + 4 * DAY),
+        (third, START + 4 * DAY),
+        (goes_on, START + 4 * DAY),
+    ]
+    assert repository.later_lines(third) == [(goes_on, None)]
+    assert repository.line_of("7", 3) == goes_on
+    assert repository.line_at(START + 8.5 * DAY) == goes_on
+    assert foreign not in [one for one, _ in repository.later_lines(line)]
+
+
+def test_the_folder_is_its_owners_alone(repository: Repository, line: Line) -> None:
+    _add(repository, line, 1)
+    for path in (repository.folder, *repository.folder.rglob("*.json")):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_the_lock_outlives_a_killed_backup_whose_copy_goes_on(repository: Repository) -> None:
+    """The program that copies inherits the lock: the next backup waits for it too."""
+    with repository.lock() as descriptor:
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[descriptor]
+        )
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bookconnect_dm.repository.LOCK_WAIT_S", 0.0)
+            with pytest.raises(RepositoryError, match="Another backup"), repository.lock():
+                pass
+    finally:
+        child.communicate(b"\n", timeout=30)
+    with repository.lock():
+        pass
+
+
+def test_a_moment_is_said_as_it_is_taken() -> None:
+    moment = datetime(2026, 11, 27, 14, 3, 5, 120, tzinfo=UTC)
+    assert say_moment(moment) == "2026-11-27T14:03:05.000120Z"
+    assert say_moment(moment, fraction=True) == "2026-11-27T14:03:06Z"
+    assert datetime.fromisoformat(say_moment(moment)) == moment
