@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Iterable
@@ -23,19 +24,24 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def facts(postgres_version: str) -> dict[str, str]:
     """What a reader needs to compare with his own machine."""
     flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    build = "with" if "--enable-optimizations" in flags else "without"
+    build = "yes" if "--enable-optimizations" in flags else "not said"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "processor": f"{os.cpu_count()} cores, {_processor()}",
         "memory": f"{memory:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "PostgreSQL": postgres_version,
-        "Python": f"{platform.python_version()}, built {build} profile-guided optimisation",
+        "Python": f"{platform.python_version()}, {_base()}, --enable-optimizations: {build}",
         "libraries": ", ".join(f"{n} {version(n)}" for n in ("uvicorn", "uvloop", "psycopg")),
         "commit": _commit(),
         "day": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "load before": " ".join(f"{one:.1f}" for one in os.getloadavg()),
     }
+
+
+def _base() -> str:
+    """Whose interpreter it is: the system's own is often built better."""
+    return "the system's own" if sys.base_prefix == "/usr" else "built beside the system's own"
 
 
 def _processor() -> str:

@@ -81,7 +81,9 @@ def open_store(postgres: EmbeddedPostgres, kind: str, share: float) -> Store:
         _drop(db, copy)
         db.execute(_sql(f"create database {copy} template {template} strategy file_copy"))
         db.execute("checkpoint")
-    with psycopg.connect(postgres.url_for("postgres", database=copy)) as db:
+    url = postgres.url_for("postgres", database=copy)
+    asyncio.run(migrate.up(url, adapter="standalone"))  # it may have been loaded by older code
+    with psycopg.connect(url) as db:
         row = db.execute("select count(*) from public.direct_messages").fetchone()
     assert row is not None
     return Store(copy, int(row[0]), shape)
