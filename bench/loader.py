@@ -126,8 +126,9 @@ def rows(
     rng = random.Random(seed)
     total = messages_in(share)
     choices, contents = _choices(shape, total), texts(rng)
-    start = int((now_s - DAYS * 86_400 - EPOCH_S) * 1e6)
-    step = DAYS * 86_400 * 1_000_000 // total
+    # A year less a day: nothing of it expires while the store is in use.
+    start = int((now_s - (DAYS - 1) * 86_400 - EPOCH_S) * 1e6)
+    step = (DAYS - 1) * 86_400 * 1_000_000 // total
     now = int((now_s - EPOCH_S) * 1e6)
     head = struct.Struct("!hi16si16si16si").pack
     tail = struct.Struct("!iqi?iiq").pack
@@ -141,7 +142,7 @@ def rows(
         sent_at = start + n * step + (r >> 17) % step
         if steady and sent_at + period <= now:
             continue
-        expires_at = sent_at + (period if steady else 366 * 86_400_000_000)
+        expires_at = sent_at + (period if steady else DAYS * 86_400_000_000)
         ms = sent_at // 1000 + EPOCH_S * 1000
         message_id = pack_id(
             ms << 16 | 0x7000 | (r >> 40) & 0xFFF, 1 << 63 | (r >> 34) & (1 << 62) - 1

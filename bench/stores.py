@@ -27,7 +27,7 @@ from bookconnect_dm.terminal import Progress
 __all__ = ["STORE_ID", "Store", "conversation_id", "member_id", "open_empty", "open_store"]
 
 STORE_ID = "5704e000-0000-4000-8000-000000000001"
-FRESH_S = 3 * 86_400
+FRESH_S = 20 * 3_600
 """After so long what was young is old: load again."""
 
 Db = psycopg.Connection[Any]
