@@ -143,6 +143,11 @@ class Crew:
         if to:
             self._on_their_way.pop((str(message_id), to), None)
 
+    def withdrawn(self, message_id: str) -> None:
+        """Its sender deletes it: a reader who was away never hears of it, rightly."""
+        for key in [key for key in self._on_their_way if key[0] == message_id]:
+            del self._on_their_way[key]
+
     def heard(self, message_id: str, by: UUID) -> None:
         """A reader has got a message."""
         since = self._on_their_way.pop((message_id, by), None)
@@ -246,6 +251,7 @@ class _Member:
             await self._crew.timed("search", lambda: self.client.members("l"))
         elif action == "delete" and self._mine:
             message_id = self._mine.pop()
+            self._crew.withdrawn(message_id)
             await self._crew.timed("delete", lambda: self.client.delete(message_id))
         elif self._others:
             conversation_id = self._rhythm.some(list(self._others), 1)[0]
