@@ -46,7 +46,7 @@ def scene(_clusters: Path) -> Iterator[Scene]:
     world = make_world(cluster.database())
     world.db.run(f"grant execute on function pg_log_standby_snapshot() to {SERVER}")
     with contextlib.ExitStack() as stack:
-        stack.callback(embedded.destroy)
+        stack.callback(cluster.destroy)
         standby = stack.enter_context(standby_of(cluster, _clusters / "many-standby"))
         servers = [stack.enter_context(running_server(world.db)) for _ in range(3)]
         url = standby.url(world.db, FEED)

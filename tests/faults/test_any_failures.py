@@ -42,11 +42,12 @@ def stage(_clusters: Path) -> Iterator[Stage]:
     """Three servers on one database, for all seeds one after another."""
     embedded = EmbeddedPostgres(_clusters / "faults", settings=SAFE)
     embedded.start()
+    cluster = Cluster(embedded, 18)
     try:
-        with Stage.built_on(Cluster(embedded, 18)) as stage:
+        with Stage.built_on(cluster) as stage:
             yield stage
     finally:
-        embedded.destroy()
+        cluster.destroy()
 
 
 @pytest.mark.parametrize("seed", SEEDS)

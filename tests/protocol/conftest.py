@@ -27,8 +27,9 @@ def edge_cluster(_clusters: Path) -> Iterator[Cluster]:
     """A cluster of the files that run a server."""
     embedded = EmbeddedPostgres(_clusters / "edge", settings=LIVE)
     embedded.start()
-    yield Cluster(embedded, 18)
-    embedded.destroy()
+    cluster = Cluster(embedded, 18)
+    yield cluster
+    cluster.destroy()
 
 
 @pytest.fixture(scope="module")

@@ -48,8 +48,9 @@ def feed_cluster(request: pytest.FixtureRequest, _clusters: Path) -> Iterator[Cl
         _clusters / f"feed-{request.param}", bin_dir=bin_dir, settings=SETTINGS
     )
     embedded.start()
-    yield Cluster(embedded, request.param)
-    embedded.destroy()
+    cluster = Cluster(embedded, request.param)
+    yield cluster
+    cluster.destroy()
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ declare
         + pg_total_relation_size('public.conversations') + pg_total_relation_size('public.conversation_participants');
     v_percent constant real := least(
         100, 100 * 20000 * 200.0 / greatest(pg_relation_size('public.direct_messages'), 1)
-    );
+    )::real;
 begin
     return query
     with sample as (
