@@ -63,14 +63,22 @@ def main() -> None:
         with psycopg.connect(bench.postgres.admin_url) as db:
             version = str(db.info.parameter_status("server_version"))
         machine = facts(version)
+        failed = []
         for name in chosen:
-            report = _play(known[name], bench, name)
+            try:
+                report = _play(known[name], bench, name)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the others go on
+                print(f"{name} failed: {type(error).__name__}: {error}", flush=True)
+                failed.append(name)
+                continue
             known_results["reports"][name] = report.as_json()
             known_results["facts"][name] = machine
             results.write_text(json.dumps(known_results, indent=1), "utf-8")
     if not arguments.no_page:
         for path in page.write(FOLDER, Path("docs"), order=list(known)):
             print(path)
+    if failed:
+        sys.exit(f"Not measured: {', '.join(failed)}.")
 
 
 def _play(module: ModuleType, bench: Bench, name: str) -> Report:
