@@ -96,29 +96,36 @@ begin
     if cardinality(actors) > 50 then
         perform messaging.fail('INVALID_REQUEST', 'A batch has at most 50 rows.');
     end if;
-    begin
-        perform set_config('lock_timeout', '5ms', true);
-        -- Into a variable first: what is returned stays returned, also when a later row is refused.
-        with stored as (
-            insert into public.direct_messages as m (id, conversation_id, sender_id, content)
-            select s.message_id, s.conversation_id, case when messaging.speak_as(s.actor) then s.actor end, s.content
-            from (
-                select b.*
-                from unnest(actors, message_ids, conversation_ids, contents)
-                    with ordinality as b (actor, message_id, conversation_id, content, n)
-                order by b.conversation_id, b.n
-            ) as s
-            returning m.id, m.conversation_id, m.sender_id, m.content, m.sent_at, m.retention_expires_at, m.is_deleted
-        )
+    -- One row alone is sooner stored by what comes below.
+    if cardinality(actors) > 1 then
+        begin
+            perform set_config('lock_timeout', '5ms', true);
+            -- Into a variable first: what is returned stays returned, also when a later row is refused.
+            with stored as (
+                insert into public.direct_messages as m (id, conversation_id, sender_id, content)
+                select
+                    s.message_id, s.conversation_id, case when messaging.speak_as(s.actor) then s.actor end, s.content
+                from (
+                    select b.*
+                    from unnest(actors, message_ids, conversation_ids, contents)
+                        with ordinality as b (actor, message_id, conversation_id, content, n)
+                    order by b.conversation_id, b.n
+                ) as s
+                returning
+                    m.id, m.conversation_id, m.sender_id, m.content, m.sent_at, m.retention_expires_at, m.is_deleted
+            )
 
-        select array_agg(row(array_position(message_ids, t.id), null, null, null, true, t.*)::messaging.send_result)
-        into v_stored
-        from stored as t;
-    exception
-        -- Whatever it was is found again below, in the row whose it is.
-        when others then
-            v_stored := null;
-    end;
+            select array_agg(
+                row(array_position(message_ids, t.id), null, null, null, true, t.*)::messaging.send_result
+            )
+            into v_stored
+            from stored as t;
+        exception
+            -- Whatever it was is found again below, in the row whose it is.
+            when others then
+                v_stored := null;
+        end;
+    end if;
     if v_stored is not null then
         perform messaging.become(null);
         return query select t.* from unnest(v_stored) as t;
