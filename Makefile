@@ -6,8 +6,8 @@ PYTHON ?= python3
 PORT ?= 8080
 RESET ?=
 FULL ?=
-# Two test processes: each has PostgreSQL clusters of its own.
-WORKERS ?= 2
+# Test processes, each with PostgreSQL clusters of its own. One more than CI has cores: many tests wait.
+WORKERS ?= 3
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
