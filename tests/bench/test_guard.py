@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from bookconnect_dm import hub as hub_module
+from bookconnect_dm.db import load_queries
 from bookconnect_dm.events import Event, MessageSent, Transaction
 from bookconnect_dm.hub import Hub
 from bookconnect_dm.metrics import Metrics
@@ -102,6 +103,20 @@ def test_a_message_costs_a_bounded_log_and_few_blocks(world: World) -> None:
             print(f"{count} rows: {min(log):.0f} bytes of log, {min(blocks):.0f} blocks a message")
             assert min(log) < most_bytes
             assert min(blocks) < most_blocks
+
+
+def test_an_inbox_is_counted_once_whatever_its_page_holds(world: World) -> None:
+    """Counted for each row of the page, it took ten times as long."""
+    for other in (world.ben, world.cleo, world.dora):
+        world.send(world.ada, world.converse(world.ada, other), "Hello")
+    asked = {"actor": world.ada, "page_limit": 20, "before_updated_at": None, "before_id": None}
+    with world.db.connect(world.db.cluster.superuser, autocommit=True) as db:
+        db.execute("set track_functions = 'all'")
+        db.execute(f"set session authorization {SERVER}")
+        assert len(db.execute(load_queries()["conversations"], asked).fetchall()) == 3
+        db.execute("reset session authorization")
+        db.execute("select pg_stat_force_next_flush()")
+    assert calls(world)["unread_conversation_count"] == 1
 
 
 def test_a_delivery_is_encoded_once_however_many_hear_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,15 +34,19 @@ from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (select public.get_me() as answer where me.ok) as f;
 
 -- name: conversations
+-- The count is behind an offset, and the page depends on it: else it is counted anew for each row of the page.
 select
     u.unread_conversations, f.id, f.store_id, f.created_at, f.updated_at, f.last_read_at, f.other_participant,
     f.last_message, f.unread_count
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (
     select case when me.ok then public.get_unread_conversation_count() end as unread_conversations
+    from (select) as once
+    offset 0
 ) as u
 left join lateral public.get_user_conversations(
-    case when me.ok then %(page_limit)s::int end, %(before_updated_at)s::timestamptz, %(before_id)s::uuid
+    case when u.unread_conversations >= 0 then %(page_limit)s::int end, %(before_updated_at)s::timestamptz,
+    %(before_id)s::uuid
 ) as f on true;
 
 -- name: conversation
