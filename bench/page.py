@@ -40,7 +40,8 @@ bounds. PostgreSQL writes every commit to disk (fsync). Each figure is the media
 repetitions, with the least and the greatest behind it. A baseline is measured in the same
 repetition: where others use the machine, a ratio still tells something, and milliseconds do not.
 The comparison for sends is pgbench with single-row inserts into the mission's own table, with its
-keys and indexes, but without security, order, retention or delivery.
+keys and indexes, but without security, order, retention or delivery. Where a target is missed,
+[what a message costs](decisions/0015-what-a-message-costs.md) has the profile and what was tried.
 """
 
 
