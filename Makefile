@@ -8,13 +8,15 @@ RESET ?=
 FULL ?=
 # Test processes, each with PostgreSQL clusters of its own. One more than CI has cores: many tests wait.
 WORKERS ?= 3
+# A browser keeps a core busy by itself.
+BROWSERS ?= 2
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 # In constraints.txt too, but installed first: the package is then built without fetching them again.
 BUILD_TOOLS := hatchling editables
 # Twice: Playwright leaves an event loop behind in its process, and asyncio tests trip over it.
-PYTEST := $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/pytest -q --dist worksteal
 SQL := src/bookconnect_dm/sql
 # The page has no build step; the compiler only checks its JSDoc types.
 TYPESCRIPT := 7.0.2
@@ -38,8 +40,8 @@ demo: $(DONE)/server ## two stores, six members, a page to chat on (PORT=8080, R
 	@exec $(BIN)/bookconnect-dm demo --port $(PORT) $(if $(RESET),--reset)
 
 test: $(DONE)/dev $(DONE)/hosts tools check ## check, then all tests, those in a real browser included
-	$(PYTEST) --ignore tests/ui
-	$(PYTEST) tests/ui
+	$(PYTEST) -n $(WORKERS) --ignore tests/ui
+	$(PYTEST) -n $(BROWSERS) tests/ui
 
 check: $(DONE)/dev $(DONE)/typescript ## formatters, linters, types, import contracts, SQL lints
 	$(BIN)/ruff format --check --quiet .
@@ -68,8 +70,8 @@ bench: $(DONE)/dev ## the benchmarks, into docs/benchmarks.md (FULL=1: the missi
 	$(BIN)/python -m bench.browser
 
 proof: $(DONE)/dev ## the full-size proofs (long)
-	PROOF=1 $(PYTEST) --ignore tests/ui
-	PROOF=1 $(PYTEST) tests/ui
+	PROOF=1 $(PYTEST) -n $(WORKERS) --ignore tests/ui
+	PROOF=1 $(PYTEST) -n $(BROWSERS) tests/ui
 
 clean: ## remove what make made; the demo's database too
 	rm -rf .venv .demo build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
