@@ -108,7 +108,7 @@ class Server:
             on_transaction=self._publish,
             on_gap=self._on_gap,
             on_note=self.announcer.hear if self.announcer else None,
-            log_snapshot=self.store.log_standby_snapshot,
+            primary=self.store,
         )
         self._door = Door(
             settings,

@@ -20,7 +20,6 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, cast
 
@@ -33,8 +32,9 @@ from bookconnect_dm import notes, pgoutput
 from bookconnect_dm.db import load_queries
 from bookconnect_dm.events import STALE_S, Assembler, Transaction
 from bookconnect_dm.pgoutput import format_lsn, parse_lsn
-from bookconnect_dm.progress import Progress
-from bookconnect_dm.standby import FOLLOW_S, Following, LogSnapshot, ask_for_snapshots
+from bookconnect_dm.progress import FeedFacts, Progress
+from bookconnect_dm.standby import FOLLOW_S, Following, Primary, ask_for_snapshots
+from bookconnect_dm.visibility import wait_until_visible
 
 __all__ = ["Feed", "FeedError", "FeedFacts", "slot_name"]
 
@@ -70,27 +70,6 @@ class FeedError(Exception):
     """The stream cannot be had, or ended; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedFacts:
-    """How the feed is doing, for metrics and `doctor`."""
-
-    healthy: bool
-    transactions: int
-    confirmed_lsn: str
-    behind_bytes: int
-    lag_s: float
-    """From the last transaction's commit to when PostgreSQL sent it to us."""
-    reconnects: int
-    gaps: int
-    foreign: int
-    """Messages of others in the log, dropped."""
-    retained_bytes: int
-    """Log that PostgreSQL keeps for our slot, at the last look."""
-    idle_slots: int
-    """Slots of ours that nobody reads, at the last look."""
-    last_error: str | None
-
-
 def slot_name(instance: str) -> str:
     """The slot of the server called `instance`."""
     plain = re.sub(r"[^a-z0-9_]", "_", instance.lower())
@@ -105,9 +84,10 @@ class Feed:
 
     `on_gap` is called when transactions were lost or left out: everybody has to read anew.
     `on_note` takes what was put into the log under our name, and when PostgreSQL sent it (its
-    clock, in seconds): anybody may do that, so nothing in it can be trusted. `log_snapshot` asks
-    the primary for what a slot on a standby waits for. Start `run` in a task of its own and call
-    `stop` in the end; a `run` that is cancelled instead leaves the slot for the next process.
+    clock, in seconds): anybody may do that, so nothing in it can be trusted. `primary` is asked for
+    what a slot on a standby waits for, and whether others see a conversation that began: until they
+    do, nobody is told of it. Start `run` in a task of its own and call `stop` in the end; a `run`
+    that is cancelled instead leaves the slot for the next process.
     """
 
     def __init__(
@@ -118,7 +98,7 @@ class Feed:
         on_transaction: Callable[[Transaction], None],
         on_gap: Callable[[], None],
         on_note: Callable[[bytes, float], None] | None = None,
-        log_snapshot: LogSnapshot | None = None,
+        primary: Primary | None = None,
         look_s: float = LOOK_S,
         follow_s: float = FOLLOW_S,
     ) -> None:
@@ -127,7 +107,7 @@ class Feed:
         self._on_transaction = on_transaction
         self._on_gap = on_gap
         self._on_note = on_note
-        self._log_snapshot = log_snapshot
+        self._primary = primary
         self._look_s = look_s
         self._following = Following(follow_s)
         self._is_standby = False
@@ -339,8 +319,8 @@ class Feed:
     async def _create_slot(self, connection: Connection) -> int:
         command = f'CREATE_REPLICATION_SLOT "{self._slot}" LOGICAL pgoutput NOEXPORT_SNAPSHOT'
         asking = None
-        if self._is_standby and self._log_snapshot is not None:
-            asking = asyncio.create_task(ask_for_snapshots(self._log_snapshot))
+        if self._is_standby and self._primary is not None:
+            asking = asyncio.create_task(ask_for_snapshots(self._primary))
         try:
             async with asyncio.timeout(CREATE_S):
                 row = await (await connection.execute(command)).fetchone()
@@ -421,13 +401,13 @@ class Feed:
                 return
             if size < 0:
                 raise FeedError(_why_ended(pgconn))
-            self._take(pgconn, data, assembler)
+            await self._take(pgconn, data, assembler)
             taken += 1
             if taken % SLICE == 0:
                 self._tick(pgconn)
                 await asyncio.sleep(0)
 
-    def _take(self, pgconn: pq.abc.PGconn, data: memoryview, assembler: Assembler) -> None:
+    async def _take(self, pgconn: pq.abc.PGconn, data: memoryview, assembler: Assembler) -> None:
         self._progress.heard(time.monotonic())
         if pgoutput.is_emitted(data):
             self._take_note(data)
@@ -438,6 +418,8 @@ class Feed:
             try:
                 transaction = assembler.take(pgoutput.decode(frame.payload))
                 if transaction is not None:
+                    if transaction.membership and self._primary:
+                        await wait_until_visible(transaction.xid, self._primary.snapshot)
                     self._deliver(transaction, frame.sent_at, is_skipped=at == self._skip_lsn)
             except Exception:
                 # Twice at the same place: no accident. It is left out, and everybody told.

@@ -12,6 +12,7 @@ One run is one transaction: an interrupted migration has not happened.
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,10 +28,13 @@ __all__ = ["Finding", "State", "down", "export_supabase", "plan", "status", "up"
 OLDEST_POSTGRES: Final = 15
 LOCK_POLL_S: Final = 0.1
 LOCK_ATTEMPTS: Final = 600
-TABLE_WAITS_MS: Final = (*[50] * 30, *[100] * 10, 1_600)
+TABLE_WAITS_MS: Final = (*[50] * 30, *[100] * 20, 1_600, *[150] * 20, 1_600, *[200] * 20, 1_600)
 """How long each attempt waits for the tables. While we wait members queue behind us, and one who
-holds a table may need another that we hold: so short, and often. The last one is longer than
-deadlock_timeout, after which PostgreSQL sends its own vacuum out of the way."""
+holds a table may need another that we hold: so short, and often. A few are longer than
+deadlock_timeout, after which PostgreSQL sends its own vacuum out of the way; by then it may also
+have taken us for one half of a deadlock, so none of them is all that we have."""
+TABLE_PAUSE_S: Final = 0.05
+"""Members have their turn between two attempts for up to so long, never in step with us."""
 LOCK_WAIT_MS: Final = 5_000
 """For any other lock, such as that on the host's users table."""
 IN_USE: Final = frozenset({"55P03", "40P01"})
@@ -328,6 +332,7 @@ async def _take_tables(db: Direct) -> None:
         except CommandError as error:
             if error.sqlstate not in IN_USE or wait_ms == TABLE_WAITS_MS[-1]:
                 raise
+        await asyncio.sleep(random.uniform(0, TABLE_PAUSE_S))  # noqa: S311 - no secret
     await db.rows("limit_lock_waits", lock_wait=f"{LOCK_WAIT_MS}ms")
 
 

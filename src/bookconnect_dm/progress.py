@@ -11,16 +11,38 @@ not ours, and would wait for us when it is told to stop.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from bookconnect_dm.events import Transaction
 from bookconnect_dm.pgoutput import Keepalive, encode_status
 
-__all__ = ["Progress"]
+__all__ = ["FeedFacts", "Progress"]
 
 REPORT_S: Final = 1.0  # a status at least this often
 ASK_S: Final = 5.0  # a status that wants an answer (it comes within 0.2 ms)
 PAUSE_S: Final = 0.1  # a keepalive that wants no answer gets one at most this often
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedFacts:
+    """How the feed is doing, for metrics and `doctor`."""
+
+    healthy: bool
+    transactions: int
+    confirmed_lsn: str
+    behind_bytes: int
+    lag_s: float
+    """From the last transaction's commit to when PostgreSQL sent it to us."""
+    reconnects: int
+    gaps: int
+    foreign: int
+    """Messages of others in the log, dropped."""
+    retained_bytes: int
+    """Log that PostgreSQL keeps for our slot, at the last look."""
+    idle_slots: int
+    """Slots of ours that nobody reads, at the last look."""
+    last_error: str | None
 
 
 class Progress:

@@ -10,15 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from bookconnect_dm.errors import Problem
 
-__all__ = ["FOLLOW_S", "Following", "LogSnapshot", "ask_for_snapshots"]
+__all__ = ["FOLLOW_S", "Following", "Primary", "ask_for_snapshots"]
 
-LogSnapshot = Callable[[], Awaitable[None]]
+
+class Primary(Protocol):
+    """What is asked of the primary, whoever's log is read. Both raise `Problem`."""
+
+    async def log_standby_snapshot(self) -> None:
+        """Puts into its log what a slot on a standby waits for."""
+
+    async def snapshot(self) -> str:
+        """Gives the text of its `pg_current_snapshot()`."""
+
 
 FOLLOW_S: Final = 30.0
 """How often a standby is asked whether it still follows."""
@@ -28,7 +37,7 @@ HINT: Final = "Let the API's login execute pg_log_standby_snapshot() on the prim
 log = structlog.get_logger("standby")
 
 
-async def ask_for_snapshots(log_snapshot: LogSnapshot) -> None:
+async def ask_for_snapshots(primary: Primary) -> None:
     """Asks each second until it is cancelled, or refused.
 
     A slot on a standby is made when the primary logs who is at work, which it seldom does. Where
@@ -36,7 +45,7 @@ async def ask_for_snapshots(log_snapshot: LogSnapshot) -> None:
     """
     while True:
         try:
-            await log_snapshot()
+            await primary.log_standby_snapshot()
         except Problem as problem:
             log.warning("standby_snapshot_refused", error=problem.detail, what_to_do=HINT)
             if problem.code != "UNAVAILABLE":

@@ -228,6 +228,10 @@ class Store:
         """Deletes a message for both."""
         await self._database.fetch("delete", actor=actor, message_id=message_id)
 
+    async def snapshot(self) -> str:
+        """Which transactions are visible at this moment. Raises `Problem`."""
+        return str((await self._database.fetch_one("snapshot"))[0])
+
     async def log_standby_snapshot(self) -> None:
         """Puts into the log what a slot on a standby waits for. Raises `Problem`."""
         await self._database.fetch_one("log_standby_snapshot")

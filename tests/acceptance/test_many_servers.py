@@ -33,9 +33,16 @@ class Scene:
     standby: Standby
     servers: list[RunningServer]
 
-    async def log_snapshot(self) -> None:
+    async def log_standby_snapshot(self) -> None:
         """What a slot on a standby waits for."""
         await asyncio.to_thread(self.world.db.run, "select pg_log_standby_snapshot()")
+
+    async def snapshot(self) -> str:
+        """What is visible on the primary."""
+        rows = await asyncio.to_thread(
+            self.world.db.run, "select pg_current_snapshot()::text as text"
+        )
+        return str(rows[0]["text"])
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +225,7 @@ async def test_a_standby_that_lost_its_primary_is_no_healthy_feed(scene: Scene) 
         instance="follower",
         on_transaction=lambda _: None,
         on_gap=lambda: None,
-        log_snapshot=scene.log_snapshot,
+        primary=scene,
         follow_s=0.2,
     )
     running = asyncio.create_task(feed.run())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bookconnect_dm import feed as feed_module
-from bookconnect_dm import progress
+from bookconnect_dm import progress, visibility
 from bookconnect_dm.embedded import EmbeddedPostgres
 from bookconnect_dm.events import (
     EVENTS_LIMIT,
@@ -162,6 +162,39 @@ async def test_a_start_brings_members_store_and_first_message(here: World) -> No
             MembershipChange(str(conversation), str(here.ben), is_member=True),
         }
         assert start.stores == {str(conversation): str(here.page_anchor)}
+
+
+async def test_a_start_is_told_when_others_see_it_and_not_before(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is ahead of what is visible; a standby that does not answer keeps it there."""
+    monkeypatch.setattr(visibility, "LIMIT_S", 60)
+    cluster, snapshots = here.db.cluster, list[str]()
+
+    def wait_for_standby(name: str) -> None:
+        cluster.execute(f"alter system set synchronous_standby_names = '{name}'")
+        cluster.execute("select pg_reload_conf()")
+
+    class Primary:
+        async def snapshot(self) -> str:
+            rows = await in_thread(here.db.run, "select pg_current_snapshot()::text as text")
+            snapshots.append(rows[0]["text"])
+            return snapshots[-1]
+
+    async with listening(here.db, primary=Primary()) as heard:
+        try:
+            wait_for_standby("nobody")
+            waits = "select 1 from pg_stat_activity where wait_event = 'SyncRep'"
+            starting = asyncio.create_task(in_thread(here.converse, here.ada, here.ben))
+            await until(lambda: len(snapshots) > 1)
+            assert cluster.execute(waits) != []
+            assert heard.transactions == []
+        finally:
+            wait_for_standby("")
+        conversation = await starting
+        await until(lambda: heard.transactions != [])
+    told = {change.conversation_id for change in heard.transactions[0].membership}
+    assert told == {str(conversation)}
 
 
 async def test_deletes_reads_and_leaving_are_events(here: World) -> None:

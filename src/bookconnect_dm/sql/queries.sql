@@ -129,6 +129,9 @@ from messaging.send_one(
     %(actor)s::uuid, %(message_id)s::uuid, %(conversation_id)s::uuid, %(content)s::text, %(lock_wait_ms)s::int
 ) as r;
 
+-- name: snapshot
+select pg_current_snapshot()::text;
+
 -- name: log_standby_snapshot
 -- From PostgreSQL 16 on, and only where it is granted; a slot on a standby waits for its record in the primary's log.
 select pg_log_standby_snapshot();
