@@ -36,7 +36,7 @@ async def keep(
     """Follow the log of a running cluster, and back it up at the times of `schedule`.
 
     Until cancelled. Begins once there is a first backup of this cluster; without one there is
-    no archive.
+    no archive. After a restore that was killed before it made that backup, it is made here.
     """
     seen = await backup.identity(postgres.admin_url)
 
@@ -99,7 +99,9 @@ async def _every_day(
         found = line()
         backups = repository.backups(found) if found else []
         now = datetime.now(UTC)
-        if backups and backups[-1].began_at < last_due(schedule, now):
+        # A line that came out of another has lost its first backup only by an accident.
+        is_bare = found is not None and not backups and found.parent is not None
+        if is_bare or (backups and backups[-1].began_at < last_due(schedule, now)):
             try:
                 made = await asyncio.to_thread(
                     backup.make,

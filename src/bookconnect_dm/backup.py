@@ -240,14 +240,14 @@ async def _bring_log(
 ) -> None:
     """Bring the log into the archive up to this moment; where somebody does so already, wait."""
     async with connect(postgres.admin_url, name=NAME) as db:
-        upto = await db.value("switch_log")
+        upto, last = (await db.rows("switch_log"))[0]
         deadline = time.monotonic() + ARCHIVE_S
         while not await db.value("log_is_away", lsn=upto):
             if time.monotonic() > deadline:
                 raise CommandError("The log does not reach the archive: is the disk full?")
             if not (await db.rows("archive_slot"))[0][0]:
                 try:
-                    await asyncio.to_thread(_receive, postgres, repository, line, upto, lock)
+                    await asyncio.to_thread(_receive, postgres, repository, line, last, lock)
                 except MachineError:
                     # Whoever follows the log may have begun at this very moment.
                     if not (await db.rows("archive_slot"))[0][0]:
@@ -258,10 +258,10 @@ async def _bring_log(
 
 
 def _receive(
-    postgres: EmbeddedPostgres, repository: Repository, line: Line, upto: str, lock: int
+    postgres: EmbeddedPostgres, repository: Repository, line: Line, last: str, lock: int
 ) -> None:
     machine.run_program(
-        [*receive_command(postgres, repository, line), f"--endpos={upto}"],
+        [*receive_command(postgres, repository, line), f"--endpos={last}"],
         env=postgres.client_env,
         timeout_s=None,
         keep_open=(lock,),

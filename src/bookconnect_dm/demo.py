@@ -27,7 +27,7 @@ from bookconnect_dm.config import PREFIX, Settings, SettingsError
 from bookconnect_dm.embedded import EmbeddedPostgres
 from bookconnect_dm.repository import Repository
 
-__all__ = ["DEFAULT_FOLDER", "backups_of", "run", "settings_of"]
+__all__ = ["DEFAULT_FOLDER", "run", "settings_of"]
 
 DEFAULT_FOLDER: Final = Path(".demo")
 _LOGINS: Final = ("bookconnect_dm_server", "bookconnect_dm_feed")
@@ -79,7 +79,7 @@ async def _serve(
     keeping = asyncio.create_task(
         archive.keep(
             postgres,
-            Repository(backups_of(postgres.data_dir, settings.backup_folder)),
+            Repository.of(postgres.data_dir, settings.backup_folder),
             schedule=settings.backup_schedule,
             keep_days=settings.backup_keep_days,
         )
@@ -90,11 +90,6 @@ async def _serve(
         telling.cancel()
         keeping.cancel()
         await asyncio.wait([keeping])
-
-
-def backups_of(folder: Path, wanted: str) -> Path:
-    """Where the backups of the demo in `folder` are: beside it, since they are to outlive it."""
-    return Path(wanted) if wanted else folder.absolute().with_name(f"{folder.name}-backups")
 
 
 async def _tell_when_ready(port: int, say: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from bookconnect_dm import machine
+from bookconnect_dm import machine, recovery
 from bookconnect_dm.machine import MachineError
 
 __all__ = ["DATABASE", "EmbeddedPostgres", "EmbeddedPostgresError", "StopMode", "wheel_bin_dir"]
@@ -36,6 +36,8 @@ StopMode = Literal["smart", "fast", "immediate"]
 DATABASE: Final = "bookconnect_dm"
 _SUPERUSER: Final = "postgres"
 _TIMEOUT_S: Final = 60
+# What a killed restore leaves beside the cluster; there may be words of erased members in them.
+_COPIES: Final = ("end", "new", "old")
 
 _SETTINGS: Final[Mapping[str, str]] = {
     "fsync": "on",
@@ -101,6 +103,7 @@ class EmbeddedPostgres:
         self._unfinished = self.data_dir / "restore-unfinished"
         self._state: dict[str, Any] = {}
         self._lock_fd: int | None = None
+        self._is_replacing = False
         self._load()
 
     def __enter__(self) -> Self:
@@ -199,7 +202,15 @@ class EmbeddedPostgres:
         """Hold the folder without a running server; `stop` lets it go. Whom the server runs as."""
         self._claim()
         self.kill()
+        if not self._pgdata.exists() and self._old.exists():
+            self._old.rename(self._pgdata)  # killed between two renames: back to where it was
+        recovery.clear(self._old)  # otherwise the new one is in its place, and whole
         return self._account
+
+    @property
+    def is_half_replaced(self) -> bool:
+        """Whether a restore was killed while it put another cluster into the place of ours."""
+        return self._unfinished.exists()
 
     def place_beside(self, name: str) -> Path:
         """Where a copy of the cluster can be put together: on its disk, for the same account."""
@@ -209,20 +220,23 @@ class EmbeddedPostgres:
         return self._pgdata.with_name(f"{self._pgdata.name}-{name}")
 
     def begin_to_replace(self) -> None:
-        """From here on nobody starts this cluster, until `replace_cluster` has ended."""
+        """From here on nobody but us starts this cluster, until `end_replacing`."""
         self._unfinished.touch(mode=0o600)
+        self._is_replacing = True
 
     def replace_cluster(self, fresh: Path) -> None:
         """Put a cluster that was made beside ours, on the same disk, into its place."""
-        old = self._pgdata.with_name(f"{self._pgdata.name}-old")
-        shutil.rmtree(old, ignore_errors=True)
         if self._pgdata.exists():
-            self._pgdata.rename(old)
+            self._pgdata.rename(self._old)
         fresh.rename(self._pgdata)
         self._state["database"] = DATABASE
         self._save()
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def end_replacing(self) -> None:
+        """From here on everybody may start it again."""
         self._unfinished.unlink(missing_ok=True)
-        shutil.rmtree(old, ignore_errors=True)
+        self._is_replacing = False
 
     # -- life --------------------------------------------------------------------------------
 
@@ -246,6 +260,8 @@ class EmbeddedPostgres:
         self._claim()
         try:
             self._require_finished()
+            for name in _COPIES:
+                recovery.clear(self.place_beside(name))
             self._bin_dir = machine.reachable_programs(
                 self._wanted_bin_dir or wheel_bin_dir(), self._account
             )
@@ -280,6 +296,8 @@ class EmbeddedPostgres:
             return
         self._claim()
         self.kill()
+        for name in _COPIES:
+            recovery.clear(self.place_beside(name))
         shutil.rmtree(self._pgdata, ignore_errors=True)
         shutil.rmtree(self.data_dir, ignore_errors=True)
         self._state = {}
@@ -290,6 +308,11 @@ class EmbeddedPostgres:
     @property
     def _pgdata(self) -> Path:
         return self._pgdata_link.resolve()
+
+    @property
+    def _old(self) -> Path:
+        """Where the cluster waits while another takes its place."""
+        return self._pgdata.with_name(f"{self._pgdata.name}-old")
 
     def _claim(self) -> None:
         """Make the folder and hold it; the kernel gives it back when we die, however we die."""
@@ -375,10 +398,11 @@ class EmbeddedPostgres:
         return ["--locale=C.UTF-8"]
 
     def _require_finished(self) -> None:
-        if self._unfinished.exists():
+        if self.is_half_replaced and not self._is_replacing:
+            where = "" if self._pgdata.exists() else f" (the old database is in {self._old})"
             raise EmbeddedPostgresError(
-                f"A restore into {self.data_dir} was not finished: run bookconnect-dm restore "
-                "again, or start anew (make demo RESET=1)."
+                f"A restore into {self.data_dir} was not finished{where}: run bookconnect-dm "
+                "restore again, or start anew without the data (make demo RESET=1)."
             )
 
     def _check_version(self) -> None:

@@ -165,12 +165,6 @@ class PrivateCopy:
             return False
         return True
 
-    def ended_at(self) -> str:
-        """The position in the log at which recovery ended; a history file tells it."""
-        newest = max((self.cluster / "pg_wal").glob("????????.history"))
-        rows = [row.split("\t") for row in newest.read_text("ascii").splitlines() if row.strip()]
-        return rows[-1][1]
-
     def stop(self) -> None:
         """Stop in order, or at once where it is scratch."""
         process, self._process = self._process, None

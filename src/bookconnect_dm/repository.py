@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -32,12 +33,15 @@ __all__ = [
     "Repository",
     "RepositoryError",
     "State",
+    "is_written",
     "say_moment",
     "segment_of",
 ]
 
 LOCK_WAIT_S: Final = 60.0
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
+# How each page of the log begins: 8 bytes of other things, then its position.
+_PAGE_HEAD: Final = struct.Struct("=8xQ")
 _TIMES: Final = ("begun_at", "branched_at", "began_at", "ended_at", "verified_at")
 
 Kind = Literal["full", "incremental"]
@@ -94,6 +98,13 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
+
+    @classmethod
+    def of(cls, folder: Path, wanted: str) -> Repository:
+        """That of the database in `folder`: beside it where none is `wanted`, to outlive it."""
+        return cls(
+            Path(wanted) if wanted else folder.absolute().with_name(f"{folder.name}-backups")
+        )
 
     @property
     def exists(self) -> bool:
@@ -195,6 +206,16 @@ class Repository:
         del shared[line.number]
         return [(self.line(number), limit) for number, limit in shared.items()]
 
+    def forget_unused_lines(self) -> None:
+        """Remove the newest lines that no backup was made of: nobody has written them.
+
+        Only where a restore was killed before its end, and under the lock.
+        """
+        for line in reversed(self.lines()):
+            if self.backups(line):
+                return
+            shutil.rmtree(self._folder(line.number))
+
     def _folder(self, number: int) -> Path:
         return self.folder / "lines" / f"{number:04}"
 
@@ -284,6 +305,14 @@ class Repository:
         first = segment_of(since, line.timeline, self._size(found)) if since and found else ""
         return sorted(path for path in found if path.name[:24] >= first)
 
+    def keep_piece(self, line: Line, path: Path) -> None:
+        """Take a piece that its cluster has not finished: whole or not at all."""
+        kept = self.log_folder(line) / f"{path.name}.partial"
+        fresh = kept.with_suffix(".new")
+        shutil.copyfile(path, fresh)
+        fresh.chmod(0o600)
+        fresh.replace(kept)
+
     def gap(self, line: Line, *, since: str) -> str | None:
         """The first piece that is missing between an LSN and the end of a line's log, if any."""
         found = self.pieces(line, since=since)
@@ -340,6 +369,18 @@ class Repository:
             if path not in needed:
                 path.unlink()
         return [one.name for one in gone]
+
+
+def is_written(piece: Path) -> bool:
+    """Whether a piece of log in a cluster is what its name says; PostgreSQL renames old ones."""
+    with piece.open("rb") as stream:
+        head = stream.read(_PAGE_HEAD.size)
+    if len(head) < _PAGE_HEAD.size:
+        return False
+    position = _PAGE_HEAD.unpack(head)[0]
+    lsn = f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+    # Not its timeline: the first piece of a new one begins with a copy of the old one's.
+    return segment_of(lsn, 0, piece.stat().st_size)[8:] == piece.name[8:]
 
 
 def segment_of(lsn: str, timeline: int, size: int) -> str:

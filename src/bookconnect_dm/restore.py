@@ -9,7 +9,6 @@ Does not know: how a server recovers, or what is erased how.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from bookconnect_dm import backup, machine, recovery, removals
-from bookconnect_dm.direct import connect
+from bookconnect_dm.direct import CommandError, connect
 from bookconnect_dm.embedded import DATABASE, EmbeddedPostgres
 from bookconnect_dm.machine import Account, MachineError
 from bookconnect_dm.removals import Applied, Gone, Note
@@ -29,8 +28,8 @@ from bookconnect_dm.repository import (
     Line,
     Repository,
     RepositoryError,
+    is_written,
     say_moment,
-    segment_of,
 )
 
 __all__ = ["Restored", "restore"]
@@ -73,7 +72,7 @@ class _Work:
         place = self.postgres.place_beside(name)
         recovery.assemble(
             [self.repository.path_of(one) for one in self.repository.chain(chosen)],
-            self._log(line, chosen),
+            self.repository.pieces(line, since=chosen.start_lsn),
             place,
             programs=self.postgres.programs,
             account=self.account,
@@ -92,51 +91,39 @@ class _Work:
                 recovery.clear(place)
                 raise
 
-    def _log(self, line: Line, chosen: Backup) -> list[Path]:
-        """The archive, and what only the old cluster still has: the last moments before the end."""
-        archived = self.repository.pieces(line, since=chosen.start_lsn)
-        tail = self._tail(line)
-        better = {path.name for path in tail}
-        return [path for path in archived if path.name[:24] not in better] + tail
+    def keep_tail(self) -> None:
+        """Put into the archive what only the old cluster has: its last moments.
 
-    def _tail(self, line: Line) -> list[Path]:
-        """Pieces of the log that the old cluster has, and the archive not, or not whole."""
-        old = self.postgres.cluster_folder
-        archived = self.repository.pieces(line)
-        if not archived or not self._is_of(line, old):
-            return []
-        whole = {path.name for path in archived if path.suffix != ".partial"}
-        first = archived[0].name[:24]
-        return [
-            path
-            for path in sorted((old / "pg_wal").glob(f"{line.timeline:08X}" + "?" * 16))
-            if path.name not in whole and path.name >= first
-        ]
-
-    def keep_tail(self, line: Line, end_lsn: str) -> None:
-        """Put into the archive what only the old cluster has: it is about to go.
-
-        Pieces after the end are old ones that PostgreSQL has renamed for later use.
+        First of all, since a restore that is killed later may leave no old cluster to ask.
         """
-        for path in self._tail(line):
-            if path.name <= segment_of(end_lsn, line.timeline, path.stat().st_size):
-                kept = self.repository.log_folder(line) / f"{path.name}.partial"
-                shutil.copyfile(path, kept)
-                kept.chmod(0o600)
+        line = self._line_of_old()
+        archived = self.repository.pieces(line) if line else []
+        if line is None or not archived:
+            return
+        whole = {path.name for path in archived if path.suffix != ".partial"}
+        pieces = (self.postgres.cluster_folder / "pg_wal").glob(f"{line.timeline:08X}" + "?" * 16)
+        for path in sorted(pieces):
+            is_missing = path.name not in whole and path.name >= archived[0].name[:24]
+            if is_missing and is_written(path):
+                self.repository.keep_piece(line, path)
 
-    def _is_of(self, line: Line, cluster: Path) -> bool:
-        if not (cluster / "global" / "pg_control").exists():
-            return False
+    def _line_of_old(self) -> Line | None:
+        """The line that the old cluster was writing."""
+        old = self.postgres.cluster_folder
+        if not (old / "global" / "pg_control").exists():
+            return None
         try:
-            said = machine.run_program(
-                [str(self.postgres.programs / "pg_controldata"), str(cluster)]
-            )
+            said = machine.run_program([str(self.postgres.programs / "pg_controldata"), str(old)])
         except MachineError:
-            return False
+            return None
         known = dict(row.split(":", 1) for row in said.splitlines() if ":" in row)
-        return known.get("Database system identifier", "").strip() == line.system and known.get(
-            "Latest checkpoint's TimeLineID", ""
-        ).strip() == str(line.timeline)
+        try:
+            return self.repository.line_of(
+                known["Database system identifier"].strip(),
+                int(known["Latest checkpoint's TimeLineID"]),
+            )
+        except (KeyError, ValueError):
+            return None
 
     def _complain_of_gap(self, line: Line, chosen: Backup) -> None:
         missing = self.repository.gap(line, since=chosen.start_lsn)
@@ -164,11 +151,15 @@ def restore(
     began = time.monotonic()
     if not repository.exists:
         raise RepositoryError(f"There are no backups in {repository.folder}.")
-    line = repository.line_at(moment) if moment else repository.lines()[-1]
-    repository.chain(repository.backup_for(line, moment))  # before anything is touched
     account = postgres.hold()
     try:
+        if postgres.is_half_replaced:
+            with repository.lock():
+                repository.forget_unused_lines()
+        line = repository.line_at(moment) if moment else repository.lines()[-1]
+        repository.chain(repository.backup_for(line, moment))  # before anything is touched
         work = _Work(postgres, repository, account, tell, meanwhile)
+        work.keep_tail()
         with tempfile.TemporaryDirectory(prefix="bookconnect-dm-") as folder:
             notes = _note_removals(work, line, moment, removals_until, Path(folder))
             restored = _bring_back(work, line, moment, notes, is_certain=bool(removals_until))
@@ -209,8 +200,6 @@ def _note_removals(
         with work.copy(one, end, "end", is_scratch=True) as (copy, _):
             here = folder / str(one.number)
             asyncio.run(removals.note(copy.url(DATABASE), here))
-            if one == line:
-                work.keep_tail(line, copy.ended_at())
         # What branched off after the moment shares all of its past.
         is_shared = shared_until is None or moment <= shared_until
         notes.append(Note(folder=here, shared_until=None if is_shared else shared_until))
@@ -233,8 +222,6 @@ def _bring_back(
         newest = asyncio.run(_close(url))
         applied = asyncio.run(removals.apply(url, notes, is_certain=is_certain, tell=tell))
         seen = asyncio.run(_settle(work.postgres, url))
-        if moment is None:
-            work.keep_tail(line, copy.ended_at())
         copy.stop()
         work.postgres.begin_to_replace()
         with work.repository.lock():
@@ -270,13 +257,25 @@ async def _settle(postgres: EmbeddedPostgres, url: str) -> backup.Identity:
 
 
 def _begin_anew(work: _Work) -> Backup:
-    """A first backup of what was restored, before anybody writes to it."""
+    """A first backup of what was restored, before anybody writes to it.
+
+    Killed before that, the restore is repeated. Where a backup is not possible, the service goes
+    on without: it is made when it is.
+    """
     work.tell("Making the first backup of what was restored ...")
     work.postgres.start()
-    return backup.make(
-        work.postgres,
-        work.repository,
-        keep_days=36_500,  # a restore lets nothing go: it may have to be repeated
-        tell=work.tell,
-        grow=lambda _kind, _count: None,
-    ).backup
+    try:
+        return backup.make(
+            work.postgres,
+            work.repository,
+            keep_days=36_500,  # a restore lets nothing go: it may have to be repeated
+            tell=work.tell,
+            grow=lambda _kind, _count: None,
+        ).backup
+    except (CommandError, MachineError, RepositoryError) as error:
+        raise RepositoryError(
+            "It is restored, and the demo may be started again. But its first backup failed, so "
+            f"nothing later can be restored: run bookconnect-dm backup. {error}"
+        ) from error
+    finally:
+        work.postgres.end_replacing()

@@ -129,7 +129,7 @@ def _wait(is_true: Callable[[], object], timeout_s: float = 60) -> None:
 
 @pytest.fixture
 def shop() -> Iterator[Shop]:
-    with clusters_folder() as base:
+    with clusters_folder(in_memory=True) as base:
         made = Shop(base / "demo")
         try:
             yield made

@@ -52,7 +52,7 @@ def test_a_folder_whose_restore_was_killed_does_not_start(folder: Path) -> None:
     postgres.begin_to_replace()
     postgres.stop()
     with pytest.raises(EmbeddedPostgresError, match="was not finished"):
-        postgres.start()
+        EmbeddedPostgres(folder).start()
     assert not postgres.cluster_folder.exists()
     postgres.destroy()
     assert not folder.exists(), "RESET=1 is the way out for whoever wants to start anew"

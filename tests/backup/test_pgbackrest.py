@@ -18,7 +18,7 @@ from bookconnect_dm import machine
 from bookconnect_dm.embedded import EmbeddedPostgres
 from tests.conftest import MakeCluster
 from tests.helpers.demo import COMMAND
-from tests.helpers.postgres import Database, pg15_bin_dir
+from tests.helpers.postgres import Database, clusters_folder, pg15_bin_dir
 from tests.helpers.server import free_port
 from tests.helpers.world import World, make_world
 
@@ -126,12 +126,10 @@ def installation(make_cluster: MakeCluster) -> Iterator[Installation]:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    folder = Path(f"/var/tmp/bookconnect-dm-test-{os.urandom(4).hex()}")
-    folder.mkdir(mode=0o711)
-    try:
+    with clusters_folder(in_memory=True) as base:
+        folder = base / "own"
+        folder.mkdir(mode=0o711)
         yield Installation(make_cluster, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_back_to_a_second_and_nothing_erased_comes_along(installation: Installation) -> None:
@@ -200,17 +198,21 @@ def _put_away(world: World) -> None:
 
 @contextlib.contextmanager
 def _started(installation: Installation, into: Path) -> Iterator[str]:
-    """The restored folder as an operator starts it, here beside the old one at another port."""
+    """The restored folder as an operator starts it, here beside the old one at another port.
+
+    In another folder pgBackRest takes no log of it, and a server waits seconds for that to end.
+    """
     embedded = installation.cluster.embedded
     account = installation.account
     port = free_port()
     pg_ctl = str(embedded.programs / "pg_ctl")
+    options = f"-c port={port} -c archive_command=true"
     log = installation.folder / "restored.log"
     log.touch()
     log.chmod(0o666)
     try:
         machine.run_program(
-            [pg_ctl, "start", "-w", "-D", str(into), "-o", f"-c port={port}", "-l", str(log)],
+            [pg_ctl, "start", "-w", "-D", str(into), "-o", options, "-l", str(log)],
             account=account,
         )
         yield installation.db.admin_url.replace(f":{embedded.port}/", f":{port}/")

@@ -113,8 +113,6 @@ def verify(
 
     The trial runs beside the real database, is reachable by nobody, and is removed.
     """
-    from bookconnect_dm import backup as the_backup
-
     settings = read_settings()
     stanza = _stanza(settings)
     if stanza is not None:
@@ -127,6 +125,8 @@ def verify(
             meanwhile=_nothing,
         )
         return
+    from bookconnect_dm import backup as the_backup
+
     postgres, repository = _embedded(settings, folder)
     lines = repository.lines()
     if not lines:
@@ -321,11 +321,10 @@ def _say_kept(accounts: tuple[str, ...]) -> None:
 
 
 def _embedded(settings: Settings, folder: Path) -> tuple[EmbeddedPostgres, Repository]:
-    from bookconnect_dm.demo import backups_of
     from bookconnect_dm.embedded import EmbeddedPostgres
     from bookconnect_dm.repository import Repository
 
-    repository = Repository(backups_of(folder, settings.backup_folder))
+    repository = Repository.of(folder, settings.backup_folder)
     if not (folder / "secrets.json").exists() and not repository.exists:
         raise SettingsError(
             f"There is no database in {folder}: start the demo first (make demo), or set "
@@ -335,9 +334,11 @@ def _embedded(settings: Settings, folder: Path) -> tuple[EmbeddedPostgres, Repos
 
 
 def _stanza(settings: Settings) -> Stanza | None:
+    if not settings.backup_stanza:
+        return None
     from bookconnect_dm.pgbackrest import Stanza
 
-    return Stanza(settings.backup_stanza) if settings.backup_stanza else None
+    return Stanza(settings.backup_stanza)
 
 
 def _database(settings: Settings) -> str:

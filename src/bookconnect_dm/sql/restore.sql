@@ -20,8 +20,10 @@ select pg_create_physical_replication_slot('bookconnect_dm_archive', true);
 select pg_drop_replication_slot('bookconnect_dm_archive');
 
 -- name: switch_log
--- Ends the piece of log that is being written, so that it can be put away whole.
-select pg_switch_wal()::text;
+-- Ends the piece of log that is being written, so that it can be put away whole: where it ends, and one byte before.
+-- Whoever receives up to a position wants to see a byte beyond it; the next one may be a quarter of a minute away.
+select s.upto::text, (s.upto - 1)::text
+from pg_switch_wal() as s (upto);
 
 -- name: log_is_away
 -- Whether the archive has confirmed all up to a position.
