@@ -160,11 +160,16 @@ class Talk:
         return all(self.acked_at) and (not all_hear or all(self.heard_at))
 
     async def _pace(self) -> None:
-        """Sends at their time, whatever has become of the earlier ones; gaps as of chance."""
-        due = time.perf_counter()
-        rate = self.spec["rate"]
+        """Sends at their time, whatever has become of the earlier ones; gaps as of chance.
+
+        With `curve`, the window is a day, and the rate that of the hour: its share of the mean.
+        """
+        began = due = time.perf_counter()
+        rate, curve = self.spec["rate"], self.spec.get("curve") or [1.0]
+        hour_s = (self.spec["seconds"] + self.spec.get("warm_s", 1.0)) / len(curve)
         while True:
-            due += self._rng.expovariate(rate)
+            hour = min(int((due - began) / hour_s), len(curve) - 1)
+            due += self._rng.expovariate(rate * curve[hour])
             if (left := due - time.perf_counter()) > 0:
                 await asyncio.sleep(left)
             self._send(self.members[self._rng.randrange(len(self.members))])
