@@ -74,6 +74,13 @@ class Stage:
                     server.kill()
                 server.log_path.unlink(missing_ok=True)
 
+    def wake(self) -> None:
+        """See that all are up: a story that failed may have left one lying."""
+        for server in self.servers:
+            if server.process is None or server.process.poll() is not None:
+                server.start()
+            server.wait_for(200)
+
     def populate(self, seed: int) -> tuple[UUID, list[UUID]]:
         """A store and its members, for one story."""
         dice = random.Random(f"people/{seed}/{time.time_ns()}")
@@ -213,6 +220,7 @@ class Play:
         self.done: Counter[str] = Counter()
         self.blows: Counter[str] = Counter()
         self._stage = stage
+        stage.wake()
         self.store, self.members = stage.populate(story.seed)
         self.cast = [
             Actor(self, number, stage.servers[number % SERVERS]) for number in range(MEMBERS)
