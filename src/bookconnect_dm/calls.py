@@ -204,7 +204,9 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNOR
 async def _body(request: Request, decoder: msgspec.json.Decoder[_T]) -> _T:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     data = await request.body()
-    if media_type != "application/json":
+    if not (data or media_type):
+        data = b"{}"  # who sends no body asks for nothing in particular
+    elif media_type != "application/json":
         raise Problem("UNSUPPORTED_MEDIA_TYPE")
     try:
         return wire.decode_body(data, decoder)

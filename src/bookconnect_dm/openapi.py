@@ -334,7 +334,7 @@ def _operation(operation: Operation) -> Json:
         made["security"] = [{"bearer": []}]
     if operation.body:
         made["requestBody"] = {
-            "required": True,
+            "required": any(one.required for one in msgspec.structs.fields(operation.body)),
             "content": {"application/json": {"schema": _ref(operation.body)}},
         }
     return made

@@ -345,6 +345,15 @@ def test_a_body_of_another_kind(ada: httpx.Client, conversation: UUID, media_typ
     problem(answer, "UNSUPPORTED_MEDIA_TYPE")
 
 
+def test_no_body_at_all_asks_for_nothing_in_particular(
+    ada: httpx.Client, conversation: UUID
+) -> None:
+    assert ada.post(f"/v1/conversations/{conversation}/read").json().keys() == {"last_read_at"}
+    problem(
+        ada.post(f"/v1/conversations/{conversation}/messages"), "INVALID_REQUEST", field="content"
+    )
+
+
 def test_json_with_a_charset_is_json(ada: httpx.Client, conversation: UUID) -> None:
     answer = ada.post(
         f"/v1/conversations/{conversation}/messages",
