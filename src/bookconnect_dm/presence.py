@@ -259,7 +259,8 @@ class Typing:
         return fresh[:TYPERS]
 
     def _purge(self, now: float) -> None:
-        for pair, until in list(self._told.items()):
-            if until > now:
-                return  # the oldest come first
-            del self._told[pair]
+        while self._told:
+            oldest = next(iter(self._told))
+            if self._told[oldest] > now:
+                return
+            del self._told[oldest]

@@ -146,10 +146,11 @@ async def test_no_batch_is_larger_than_2000(stage: Stage, clock: Clock) -> None:
 async def test_one_worker_at_a_time(
     stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "LOCK_WAIT_S", 0.3)
-    with stage.another() as other:
+    with stage.another() as other, monkeypatch.context() as impatient:
+        impatient.setattr(retention, "LOCK_WAIT_S", 0.3)
         other.run(LOCK)
         assert (await run_once(url, pace=QUICK)).is_busy
+        other.run("select pg_advisory_unlock_all()")
     assert not (await run_once(url, pace=QUICK)).is_busy
     first, second = await asyncio.gather(run_once(url, pace=QUICK), run_once(url, pace=QUICK))
     assert [first.is_busy, second.is_busy] == [False, False], "a short one is waited for"
