@@ -22,6 +22,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ from bookconnect_dm.hub import Hub
 from bookconnect_dm.intake import http_protocol
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.presence import Presence
+from bookconnect_dm.repository import Repository
 from bookconnect_dm.store import Store
 from bookconnect_dm.writer import CONNECTIONS as WRITER_CONNECTIONS
 from bookconnect_dm.writer import Writer
@@ -52,6 +54,7 @@ __all__ = ["Server", "create_app", "run", "serve"]
 SCHEMA_VERSION: Final = 1
 """What `messaging.schema_version()` must say; a test compares it with the migrations."""
 LOOK_S: Final = 1.0
+BACKUPS_S: Final = 60.0
 STOP_S: Final = 6
 PING_S: Final = 25.0
 USER_TIMEOUT_MS: Final = 10_000
@@ -73,6 +76,7 @@ class Server:
     def __init__(self, settings: Settings, *, demo: bool = False) -> None:
         settings.require_for_serve()
         self.settings = settings
+        self._is_demo = demo
         self.metrics = Metrics()
         prepared = settings.prepared_statements == "auto"
         outage = Outage()
@@ -166,6 +170,8 @@ class Server:
             self._background.append(asyncio.create_task(self.announcer.run()))
         if self.settings.retention_url:
             self._background.append(asyncio.create_task(self._keep_cleaning()))
+        if self.settings.backup_folder:
+            self._background.append(asyncio.create_task(self._watch_backups()))
 
     async def stop(self) -> None:
         """Stops the parts; the doors are closed already."""
@@ -260,6 +266,23 @@ class Server:
             except Exception as error:  # the outer edge of a task
                 log.exception("retention_ended", error=type(error).__name__)
             await asyncio.sleep(plan.look_s)
+
+    async def _watch_backups(self) -> None:
+        """How old the backups are, for the metrics; the files are not looked at by a scrape."""
+        repository = Repository(Path(self.settings.backup_folder))
+        while True:
+            # Nobody has to back a demo up: what there never was is not news.
+            if repository.exists or not self._is_demo:
+                try:
+                    state = await asyncio.to_thread(repository.state)
+                except (OSError, ValueError) as error:
+                    log.warning("backups_not_read", error=type(error).__name__)
+                else:
+                    times = [
+                        at.timestamp() if at else 0.0 for at in (state.newest_at, state.verified_at)
+                    ]
+                    self.metrics.backups(newest_at=times[0], proved_at=times[1])
+            await asyncio.sleep(BACKUPS_S)
 
     def _publish(self, transaction: Transaction) -> None:
         self.hub.publish(transaction)

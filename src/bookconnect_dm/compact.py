@@ -16,7 +16,7 @@ from bookconnect_dm import pages
 from bookconnect_dm.capacity import ENTRIES
 from bookconnect_dm.direct import CommandError, Direct, connect
 
-__all__ = ["Index", "compact"]
+__all__ = ["Index", "compact", "look"]
 
 WORTH_IT: Final = 1.4
 """Larger than this many times its size when new."""
@@ -34,11 +34,17 @@ class Index:
     size: int
     when_new: float
     statement: str
+    entries: float
+    """As they were last counted."""
 
     @property
     def is_grown(self) -> bool:
         """Whether building it anew is worth the work."""
-        return self.size > max(SMALL, self.when_new * WORTH_IT)
+        return self.size > self.grown_to(WORTH_IT)
+
+    def grown_to(self, times: float) -> float:
+        """So many times its size when new, and not so small that nobody would notice."""
+        return max(SMALL, self.when_new * times)
 
 
 async def compact(
@@ -55,17 +61,24 @@ async def compact(
         await db.rows("set_up_session", lock_wait=LOCK_WAIT)
         if not dry_run:
             await _clear(db)
-        for index in await _indexes(db):
+        for index in await look(db):
             if dry_run or not index.is_grown:
                 report(index, None)
                 continue
             await _rebuild(db, index)
-            report(index, {i.name: i.size for i in await _indexes(db)}[index.name])
+            report(index, {i.name: i.size for i in await look(db)}[index.name])
 
 
-async def _indexes(db: Direct) -> list[Index]:
+async def look(db: Direct) -> list[Index]:
+    """The message indexes as they are."""
     return [
-        Index(name, size, pages.btree_bytes(entries, ENTRIES[name], pages.IN_ORDER), statement)
+        Index(
+            name,
+            size,
+            pages.btree_bytes(entries, ENTRIES[name], pages.IN_ORDER),
+            statement,
+            entries,
+        )
         for name, size, entries, statement in await db.rows("message_indexes")
         if name in ENTRIES  # the host's own are his
     ]

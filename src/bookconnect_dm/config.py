@@ -135,7 +135,8 @@ class Settings:
     """Pages that may call from a browser: origins separated by commas."""
     backup_folder: str = ""
     """Where [backups](../how-to/back-up-and-restore.md) of the demo's database are; unset, in
-    `.demo-backups` beside the demo's folder.
+    `.demo-backups` beside the demo's folder. Their age is among the metrics of a server that has
+    it set, and `doctor` looks at it.
     """
     backup_schedule: tuple[str, ...] = ("03:00",)
     """When a running demo that was backed up once is backed up again, in UTC."""

@@ -79,7 +79,7 @@ async def _serve(
     keeping = asyncio.create_task(
         archive.keep(
             postgres,
-            Repository.of(postgres.data_dir, settings.backup_folder),
+            Repository(Path(settings.backup_folder)),
             schedule=settings.backup_schedule,
             keep_days=settings.backup_keep_days,
         )
@@ -126,8 +126,10 @@ def _settings(postgres: EmbeddedPostgres, *, port: int, env: Mapping[str, str]) 
         if name.startswith((f"{PREFIX}LIMIT_", f"{PREFIX}BACKUP_")) or name == f"{PREFIX}LOG_LEVEL"
     }
     server, feed = _LOGINS
+    found = Settings.from_env({f"{PREFIX}LOG_LEVEL": "warning", **passed})
     return replace(
-        Settings.from_env({f"{PREFIX}LOG_LEVEL": "warning", **passed}),
+        found,
+        backup_folder=str(Repository.of(postgres.data_dir, found.backup_folder).folder),
         database_url=postgres.url_for(server),
         admin_url=postgres.admin_url,
         feed_url=postgres.url_for(feed),

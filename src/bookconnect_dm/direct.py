@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from importlib.resources import files
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, LiteralString
 
@@ -18,7 +20,7 @@ import psycopg
 
 from bookconnect_dm.db import load_queries
 
-__all__ = ["CommandError", "Direct", "connect"]
+__all__ = ["CommandError", "Direct", "Way", "connect"]
 
 CONNECT_S: Final = 10
 _BLOCK: Final = 1 << 16
@@ -33,6 +35,19 @@ class CommandError(Exception):
     def __init__(self, sentence: str, *, sqlstate: str | None = None) -> None:
         super().__init__(sentence)
         self.sqlstate = sqlstate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a connection goes to the database."""
+
+    host: str
+    port: int
+    is_local: bool
+    """It does not leave this machine."""
+    is_encrypted: bool
+    is_meant_plain: bool
+    """Somebody has written sslmode=disable."""
 
 
 class Direct:
@@ -56,6 +71,18 @@ class Direct:
     def backend_pid(self) -> int:
         """The process that serves us, as the other end said when we connected."""
         return self._connection.info.backend_pid
+
+    @property
+    def way(self) -> Way:
+        """How it goes to the database."""
+        info = self._connection.info
+        return Way(
+            host=info.host,
+            port=info.port,
+            is_local=info.host.startswith("/") or ip_address(info.hostaddr).is_loopback,
+            is_encrypted=self._connection.pgconn.ssl_in_use,
+            is_meant_plain=info.get_parameters().get("sslmode") == "disable",
+        )
 
     async def attempt(self, text: str, params: Mapping[str, object]) -> int | None:
         """Run a read of the access rules; how many rows it saw, None where it was denied."""

@@ -2,7 +2,7 @@
 
 In charge of: which checks there are and in which order.
 Knows about: the statements of the checks in `sql/admin.sql`, `migrate verify`, the logins, the
-access rules, the age of backups.
+access rules, the age of backups, what it all stands on (`footing`).
 Does not know: how anything is repaired; it says so to a person.
 """
 
@@ -14,26 +14,16 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from bookconnect_dm import access, migrate
-from bookconnect_dm.config import Settings
+from bookconnect_dm import access, footing, migrate
+from bookconnect_dm.config import PREFIX, Settings
 from bookconnect_dm.direct import CommandError, Direct, connect
+from bookconnect_dm.footing import DENIED, NAME, Check
 from bookconnect_dm.repository import Repository
 
 __all__ = ["Check", "Slow", "examine", "slow"]
 
 MOST_APART_S: Final = 2.0
-DENIED: Final = "42501"
-
 PROVED_DAYS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One question put to the installation."""
-
-    name: str
-    is_well: bool
-    what_to_do: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +39,21 @@ class Slow:
 
 async def examine(settings: Settings) -> list[Check]:
     """Ask everything; changes nothing. Raises `CommandError` when the owner cannot connect."""
-    async with connect(settings.admin_url, name="bookconnect-dm doctor") as db:
+    checks: list[Check] = []
+    async with connect(settings.admin_url, name=NAME) as db:
         if not (await db.rows("facts"))[0][2]:
             return [Check("the schema is there", is_well=False, what_to_do="Run migrate up.")]
-        checks = [Check(*row) for row in await db.rows("doctor")]
-        checks += [Check(*row) for row in await db.rows("doctor_watch")]
+        for query in ("doctor", "doctor_slots", "doctor_watch"):
+            checks += [Check(*row) for row in await db.rows(query)]
         checks += [await _clocks(db), await _time(db), await _grants(db)]
         for role in ("authenticated", "anon"):
             checks += await _nobody_sees(db, role)
+        checks += await footing.plans(db)
+        checks.append(await footing.indexes(db))
+        checks += await footing.server_disk(db)
+        if settings.backup_folder:
+            folder = Path(settings.backup_folder)
+            checks += [_backups(Repository(folder)), await footing.backup_disk(db, folder)]
     checks.append(await _schema(settings))
     for name, url, query, login in (
         ("the API", settings.database_url, "doctor_api_login", "bookconnect_dm_server"),
@@ -64,14 +61,38 @@ async def examine(settings: Settings) -> list[Check]:
     ):
         if url:
             checks += await _login(name, url, query, login)
-    checks += await _ways(settings)
-    if settings.backup_folder:
-        checks.append(_backups(Repository(Path(settings.backup_folder)), datetime.now(UTC)))
+    if settings.feed_url:
+        checks += await _standby(settings.feed_url)
+    checks += await _poolers(settings)
+    checks += await footing.ways(
+        {
+            f"{PREFIX}{name.upper()}": url
+            for name in ("admin_url", "database_url", "feed_url", "retention_url")
+            if (url := getattr(settings, name))
+        }
+    )
+    if settings.jwks_url:
+        checks += await footing.certificates(settings.jwks_url)
     return checks
 
 
-def _backups(repository: Repository, now: datetime) -> Check:
+async def _standby(feed_url: str) -> list[Check]:
+    """Where the feed reads the log on a standby, its slots are over there."""
+    try:
+        async with connect(feed_url, name=NAME) as db:
+            if not await db.value("is_standby_here"):
+                return []
+            return [
+                Check(f"on the standby: {name}", is_well=is_well, what_to_do=what_to_do)
+                for name, is_well, what_to_do in await db.rows("doctor_slots")
+            ]
+    except CommandError:
+        return []  # that the feed cannot connect is said already
+
+
+def _backups(repository: Repository) -> Check:
     """How old the last proof is; of pgBackRest `backup list --max-age` says it, on its machine."""
+    now = datetime.now(UTC)
     proved = repository.state().verified_at if repository.exists else None
     return Check(
         f"a backup younger than {PROVED_DAYS} days was proved",
@@ -82,7 +103,7 @@ def _backups(repository: Repository, now: datetime) -> Check:
 
 async def slow(admin_url: str) -> list[Slow]:
     """Our own statements by the time that they take. Raises `CommandError`."""
-    async with connect(admin_url, name="bookconnect-dm doctor") as db:
+    async with connect(admin_url, name=NAME) as db:
         if not await db.value("have_statistics"):
             raise CommandError(
                 "There are no statistics: put pg_stat_statements into shared_preload_libraries,"
@@ -148,7 +169,7 @@ async def _seen_by_nobody(db: Direct) -> list[str]:
     return seen
 
 
-async def _ways(settings: Settings) -> list[Check]:
+async def _poolers(settings: Settings) -> list[Check]:
     """Whether a pooler stands between us and the database, where that does harm."""
     checks = []
     for name, url in (("feed", settings.feed_url), ("retention worker", settings.retention_url)):
@@ -174,7 +195,7 @@ async def _ways(settings: Settings) -> list[Check]:
 async def _is_pooled(url: str) -> bool | None:
     """A pooler gives a process number of its own; None when nobody answers."""
     try:
-        async with connect(url, name="bookconnect-dm doctor") as db:
+        async with connect(url, name=NAME) as db:
             return bool(await db.value("backend_pid") != db.backend_pid)
     except CommandError:
         return None
@@ -201,7 +222,7 @@ async def _schema(settings: Settings) -> Check:
 async def _login(name: str, url: str, query: str, login: str) -> list[Check]:
     """Whether the address in use works, and whether its login may do too much (or too little)."""
     try:
-        async with connect(url, name="bookconnect-dm doctor") as db:
+        async with connect(url, name=NAME) as db:
             is_right = bool(await db.value(query))
     except CommandError as error:
         return [Check(f"{name} can connect", is_well=False, what_to_do=str(error))]

@@ -136,11 +136,19 @@ FAMILIES: Final = (
         "What a store's messages take on disk, indexes included; by a sample, once a pass.",
         "store",
     ),
+    # backups: only where their folder can be looked at from here
+    _level("backup_newest_timestamp_seconds", "When the newest backup ended; 0 if there is none."),
+    _level(
+        "backup_proved_timestamp_seconds",
+        "When the newest backup ended that a trial restore has proved; 0 if none was proved.",
+    ),
 )  # fmt: skip
 
 _BY_NAME: Final = {family.name: family for family in FAMILIES}
-_MADE_LATE: Final = ("retention_", "store_")
-"""What only a server with a worker has: elsewhere a 0 would look like news."""
+_OF_WORKER: Final = ("retention_", "store_")
+_OF_BACKUPS: Final = "backup_"
+_MADE_LATE: Final = (*_OF_WORKER, _OF_BACKUPS)
+"""What only some servers have: elsewhere a 0 would look like news."""
 _WATCHED: Final = frozenset(
     {
         "sends_waiting", "subscribers", "frames_waiting", "database_connections_max",
@@ -253,7 +261,7 @@ class Metrics:
     def retention_leads(self, *, leads: bool) -> None:
         """A worker is here, and leads or does not. Comes before all else of retention."""
         for family in FAMILIES:
-            if family.name.startswith(_MADE_LATE):
+            if family.name.startswith(_OF_WORKER):
                 self._late(family.name)
         self._gauges["retention_leader"].set(int(leads))
 
@@ -289,6 +297,12 @@ class Metrics:
         gauge.clear()
         for store, size in bytes_by_store.items():
             gauge.labels(store).set(size)
+
+    def backups(self, *, newest_at: float, proved_at: float) -> None:
+        """How old the backups are."""
+        for name, value in (("newest", newest_at), ("proved", proved_at)):
+            self._late(f"{_OF_BACKUPS}{name}_timestamp_seconds")
+            self._gauges[f"{_OF_BACKUPS}{name}_timestamp_seconds"].set(value)
 
     def _late(self, name: str) -> None:
         if name not in self._gauges and name not in self._counters:

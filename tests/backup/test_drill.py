@@ -96,6 +96,15 @@ class Shop:
         assert answer.status_code == 200, answer.text
         return [message["content"] for message in answer.json()["messages"]]
 
+    def wait_for_metric(self, name: str, *, at_least: float) -> None:
+        def is_there() -> bool:
+            assert self.demo is not None
+            text = httpx.get(f"{self.demo.url}/metrics", timeout=30).text
+            values = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
+            return bool(values) and float(values[0]) >= at_least
+
+        _wait(is_there)
+
     def now(self) -> str:
         """The database's own clock, as `--to` takes it."""
         return str(self.sql("select clock_timestamp() at time zone 'UTC' as it")[0]["it"]) + "Z"
@@ -193,7 +202,7 @@ def test_the_drill(shop: Shop) -> None:
     shop.wait_for_the_archive()
     shop.destroy()
 
-    began = time.monotonic()
+    began, began_at = time.monotonic(), time.time()
     said = shop.run("restore", "--to", moment)
     took_s = time.monotonic() - began
     print(f"{said}\nthe restore took {took_s:.1f} s in all")
@@ -210,6 +219,7 @@ def test_the_drill(shop: Shop) -> None:
     ).json()  # fmt: skip
     assert answer["reload"] is True, "positions of a history that is no more"
     assert answer["epoch"] != known["epoch"]
+    shop.wait_for_metric("bookconnect_dm_backup_newest_timestamp_seconds", at_least=began_at)
     shop.close()
 
     # It was too far back. What the first attempt lost was not removed by anybody, and comes back.

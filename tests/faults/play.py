@@ -72,7 +72,7 @@ class Stage:
             for server in servers:
                 if server.process is not None and server.process.poll() is None:
                     server.kill()
-                server.log_path.unlink(missing_ok=True)
+                server.give_log_up()
 
     def wake(self) -> None:
         """See that all are up: a story that failed may have left one lying."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.helpers.canary import look_for_tokens
 from tests.helpers.server import free_port
 
 __all__ = ["COMMAND", "RunningDemo"]
@@ -42,6 +43,7 @@ class RunningDemo:
         self.process.send_signal(how)
         rest, _ = self.process.communicate(timeout=30)
         self.said += rest
+        look_for_tokens(self.said)
         return self.process.returncode
 
     def token(self, username: str) -> str:

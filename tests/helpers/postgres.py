@@ -29,6 +29,7 @@ from psycopg.rows import dict_row
 
 from bookconnect_dm import migrate
 from bookconnect_dm.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from tests.helpers import canary
 
 __all__ = [
     "FAST",
@@ -134,6 +135,8 @@ class Cluster:
         self._supabase: SupabaseCluster | None = None
         self.databases: list[Database] = []
         """All that were made, dropped or not: their connections are closed at the end."""
+        self.served: set[str] = set()
+        """Texts that were stored in databases with a server."""
 
     def database(self, *, adapter: str = "standalone") -> Database:
         """Clone the migrated template of a host into a fresh database.
@@ -161,9 +164,20 @@ class Cluster:
         """Stop at once and remove everything, the Supabase cluster too."""
         if self._supabase is not None:
             self._supabase.destroy()
+        try:
+            self._look_at_logs()
+        finally:
+            for database in self.databases:
+                database.close_idle()
+            self.embedded.destroy()
+
+    def _look_at_logs(self) -> None:
         for database in self.databases:
-            database.close_idle()
-        self.embedded.destroy()
+            database.look_at_logs()
+        if self.served and self.embedded.log_file.exists():
+            log = canary.said_to_our_logins(self.embedded.log_file)
+            canary.look_for_tokens("\n".join(log))
+            canary.look_for_texts(self.served, log)
 
     def crash(self) -> None:
         """Kill the server as a power cut would, and start it again."""
@@ -432,6 +446,28 @@ class Database:
 
     def drop(self) -> None:
         """Drop the database, its slots first, whoever is still connected."""
+        try:
+            self.look_at_logs()
+        finally:
+            self._drop()
+
+    def look_at_logs(self) -> None:
+        """Where servers ran on it: whether a log holds what is stored here."""
+        logs = canary.taken(self.name)
+        if not logs:
+            return
+        # One that a test has dropped or broken, or whose cluster it has killed, has no say.
+        with contextlib.suppress(psycopg.Error), self.as_superuser() as owner:
+            rows = owner.execute(
+                "select distinct m.content from public.direct_messages as m"
+                " where length(m.content) >= %s",
+                (canary.LEAST,),
+            ).fetchall()
+            texts = {row["content"] for row in rows}
+            canary.look_for_texts(texts, logs)
+            self.cluster.served |= texts
+
+    def _drop(self) -> None:
         self.close_idle()
         self.cluster.execute(
             "select pg_terminate_backend(active_pid) from pg_replication_slots"

@@ -18,6 +18,7 @@ import httpx
 
 from bookconnect_dm.auth import Rules, sign
 from bookconnect_dm.config import PREFIX
+from tests.helpers import canary
 from tests.helpers.postgres import Database
 
 __all__ = ["SECRET", "RunningServer", "free_port", "running_server", "server_env", "token_for"]
@@ -113,6 +114,12 @@ class RunningServer:
                 time.sleep(0.05)
         raise AssertionError(f"{path} never gave {status}, last {seen}:\n{self.log}")
 
+    def give_log_up(self) -> None:
+        """It has ended: its log goes, and is looked at for what must be in none."""
+        text = self.log
+        self.log_path.unlink(missing_ok=True)
+        canary.take_log(self._env[f"{PREFIX}DATABASE_URL"].rpartition("/")[2], text)
+
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""
         assert self.process is not None
@@ -150,4 +157,4 @@ def running_server(
                 server.kill()
                 raise
         print(server.log)
-        server.log_path.unlink(missing_ok=True)
+        server.give_log_up()

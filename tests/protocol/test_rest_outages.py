@@ -262,6 +262,7 @@ def test_the_demo_signs_in_and_lists_its_members(own: World, client: Client) -> 
             assert nobody.get(name).status_code == 200, name
     finally:
         demo.stop()
+        demo.give_log_up()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

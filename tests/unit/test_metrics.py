@@ -64,6 +64,16 @@ def test_retention_is_shown_only_where_a_worker_is() -> None:
     assert '{store="a"}' not in text
 
 
+def test_backups_are_shown_only_where_their_folder_is_seen() -> None:
+    metrics = Metrics()
+    metrics.retention_leads(leads=True)
+    assert "backup" not in metrics.text().decode()
+    metrics.backups(newest_at=1_795_000_000, proved_at=0)
+    text = metrics.text().decode()
+    assert "bookconnect_dm_backup_newest_timestamp_seconds 1.795e+09" in text
+    assert "bookconnect_dm_backup_proved_timestamp_seconds 0.0" in text
+
+
 def test_names_follow_the_conventions() -> None:
     for family in FAMILIES:
         assert re.fullmatch(r"bookconnect_dm_[a-z]+(_[a-z]+)*", family.shown), family.name

@@ -1,4 +1,8 @@
-"""No message and no token is in any log: the server's, the feed's, the worker's, PostgreSQL's."""
+"""No message and no token is in any log: the server's, the feed's, the worker's, PostgreSQL's.
+
+Here each is sent in every wrong way as well. Beside this, every test that runs a server looks for
+what it stored in the logs that it leaves (tests/helpers/canary.py); the last tests let one talk.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import re
 from uuid import uuid4
 
 import httpx
+import psycopg
+import pytest
 
 from tests.conftest import MakeCluster
+from tests.helpers.canary import look_for_texts, look_for_tokens, said_to_our_logins
 from tests.helpers.live import live
-from tests.helpers.server import RunningServer, running_server, token_for
-from tests.helpers.world import make_world
+from tests.helpers.server import RunningServer, free_port, running_server, server_env, token_for
+from tests.helpers.world import World, make_world
 
 CANARY = "tweet-tweet"
 
@@ -69,3 +76,45 @@ async def test_no_log_holds_a_message_or_a_token(make_cluster: MakeCluster) -> N
     assert "ERROR" in logs, "the database had something to say as well"
     assert CANARY not in logs
     assert not any(token in logs for token in tokens)
+
+
+TALKS = """
+from bookconnect_dm import writer
+submit = writer.Writer.submit
+def telling(self, *arguments, **named):
+    print(arguments, named, flush=True)
+    return submit(self, *arguments, **named)
+writer.Writer.submit = telling
+from bookconnect_dm.cli import main; main()
+"""
+
+
+def test_a_server_that_logged_a_message_would_fail_its_test(live_world: World) -> None:
+    world = live_world
+    conversation = world.converse(world.ada, world.ben)
+    port = free_port()
+    server = RunningServer(server_env(world.db, port), port)
+    server.arguments = TALKS
+    server.start()
+    headers = {"authorization": f"Bearer {token_for(world.ada)}"}
+    path = f"{server.url}/v1/conversations/{conversation}/messages"
+    answer = httpx.post(path, headers=headers, json={"content": "a canary sings"}, timeout=30)
+    assert answer.status_code == 201
+    server.stop()
+    server.give_log_up()
+    with pytest.raises(AssertionError, match=r"holds messages: .*a canary sings"):
+        world.db.look_at_logs()
+
+
+def test_what_postgresql_quotes_of_our_logins_would_be_noticed(live_world: World) -> None:
+    with live_world.db.as_server() as server, pytest.raises(psycopg.Error):
+        server.execute("select 'another canary' where 'x'::int = 1")
+    log = live_world.db.cluster.embedded.log_file
+    with pytest.raises(AssertionError, match="another canary"):
+        look_for_texts({"another canary"}, said_to_our_logins(log))
+    assert "another canary" in log.read_text("utf-8", "replace")
+
+
+def test_a_token_in_a_log_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="holds a token"):
+        look_for_tokens(f'{{"event": "signed_in", "token": "{token_for(uuid4())}"}}')

@@ -75,12 +75,16 @@ def lively(world: World, server: RunningServer) -> str:
 
 
 def test_a_real_server_shows_each_metric_and_dashboard_and_alerts_ask_for_no_other(
-    live_world: World, worker_url: str
+    live_world: World, worker_url: str, tmp_path: Path
 ) -> None:
     with running_server(
-        live_world.db, RETENTION_URL=worker_url, RETENTION_LOOK_SECONDS="0.2"
+        live_world.db,
+        RETENTION_URL=worker_url,
+        RETENTION_LOOK_SECONDS="0.2",
+        BACKUP_FOLDER=str(tmp_path / "backups"),
     ) as server:
         text = lively(live_world, server)
+    assert "bookconnect_dm_backup_newest_timestamp_seconds 0.0" in text, "none was ever made"
     # promtool's own taste: names, units, help, counters.
     promtool("check", "metrics", stdin=text)
     shown = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}

@@ -189,10 +189,6 @@ with server as (
 
 feed as (
     select r.* from pg_roles as r where r.rolname = 'bookconnect_dm_feed'
-),
-
-slots as (
-    select count(*) as used from pg_replication_slots
 )
 
 select
@@ -204,18 +200,6 @@ union all
 select
     'an abandoned slot cannot fill the disk', current_setting('max_slot_wal_keep_size') <> '-1',
     'Set max_slot_wal_keep_size, to 10GB for example.'
-union all
-select
-    'there is a slot to spare', slots.used < current_setting('max_replication_slots')::int,
-    'Raise max_replication_slots and max_wal_senders: each server process needs one of both.'
-from slots
-union all
-select
-    'no slot has lost its place', not exists (
-        select from pg_replication_slots as s
-        where s.slot_name like 'bookconnect\_dm\_%' and s.wal_status = 'lost'
-    ),
-    'Restart the server that owns it, or drop it with pg_drop_replication_slot; raise max_slot_wal_keep_size.'
 union all
 select
     'the API has a login that may do nothing by itself',
@@ -273,6 +257,138 @@ select
     'no standby decides what is visible', current_setting('synchronous_standby_names') = '',
     'With synchronous_standby_names the feed must read from that standby: point FEED_URL at it.';
 
+-- name: doctor_slots
+-- As above: wherever the feeds read the log, which may be a standby, and by a login that may do nothing else.
+with used as (
+    select
+        (select count(*) from pg_replication_slots) as slots,
+        (select count(*) from pg_stat_replication) as senders
+),
+
+kept as (
+    -- On a standby the log that it keeps is what it has received.
+    select
+        s.slot_name,
+        pg_wal_lsn_diff(
+            case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_lsn() end, s.restart_lsn
+        ) as bytes
+    from pg_replication_slots as s
+),
+
+too_much as (
+    -- Half of what may be kept at all; a gigabyte where there is no limit.
+    select string_agg(k.slot_name || ' keeps ' || pg_size_pretty(k.bytes), ', ' order by k.bytes desc) as words
+    from kept as k
+    where k.bytes > case current_setting('max_slot_wal_keep_size')
+        when '-1' then 1e9 else pg_size_bytes(current_setting('max_slot_wal_keep_size')) / 2
+    end
+)
+
+select
+    'there is a slot and a sender to spare for another server',
+    u.slots < current_setting('max_replication_slots')::int and u.senders < current_setting('max_wal_senders')::int,
+    format(
+        '%s slots of %s and %s senders of %s are used. Raise max_replication_slots and max_wal_senders: each server'
+        || ' process needs one of both, and each backup and standby a sender.',
+        u.slots, current_setting('max_replication_slots'), u.senders, current_setting('max_wal_senders')
+    )
+from used as u
+union all
+select
+    'no slot has lost its place', not exists (
+        select from pg_replication_slots as s
+        where s.slot_name like 'bookconnect\_dm\_%' and s.wal_status = 'lost'
+    ),
+    'Restart the server that owns it, or drop it with pg_drop_replication_slot; raise max_slot_wal_keep_size.'
+union all
+select
+    'every slot of ours is read',
+    not exists (
+        select from pg_replication_slots as s
+        where s.slot_name like 'bookconnect\_dm\_%' and s.database = current_database() and not s.active
+    ),
+    'Start the server that owns it, or drop it: select pg_drop_replication_slot(slot_name) from pg_replication_slots'
+    || ' where slot_name like ''bookconnect_dm_%'' and not active.'
+union all
+select
+    'no slot keeps much of the log', t.words is null,
+    t.words || ': whoever reads it is away or behind. Start him, or drop it with pg_drop_replication_slot.'
+from too_much as t
+union all
+select
+    'it follows its primary',
+    not pg_is_in_recovery() or exists (select from pg_stat_wal_receiver as r where r.pid is not null),
+    'This standby is alone, and nothing new is delivered: look at its primary_conninfo and at its log.'
+union all
+select
+    'it keeps the rows that slots here need', not pg_is_in_recovery() or current_setting('hot_standby_feedback') = 'on',
+    'Set hot_standby_feedback = on there, or vacuum on the primary invalidates its slots.';
+
+-- name: doctor_disk
+-- Where the data is (if we may know), the log that slots may keep, and the size of all databases that we may see.
+select
+    case when pg_has_role(current_user, 'pg_read_all_settings', 'usage') then current_setting('data_directory') end,
+    case current_setting('max_slot_wal_keep_size')
+        when '-1' then null else pg_size_bytes(current_setting('max_slot_wal_keep_size'))
+    end,
+    (
+        select coalesce(sum(pg_database_size(d.oid)), 0)::bigint
+        from pg_database as d
+        where has_database_privilege(d.oid, 'connect')
+    );
+
+-- name: doctor_big_tables
+select c.relname
+from pg_class as c
+where c.reltuples >= %(least)s
+    and c.oid in (
+        'public.direct_messages'::regclass, 'public.conversations'::regclass,
+        'public.conversation_participants'::regclass
+    );
+
+-- name: plan_page
+-- This and the next: what the hot functions are made of, each as its plan. EXPLAIN does not look into functions.
+explain (format json)
+select m.id, m.content
+from public.direct_messages as m
+where m.conversation_id = %(id)s
+order by m.sent_at desc
+limit 50;
+
+-- name: plan_message
+explain (format json)
+select m.content from public.direct_messages as m where m.id = %(id)s;
+
+-- name: plan_inbox
+explain (format json)
+select p.conversation_id, c.updated_at
+from public.conversation_participants as p
+inner join public.conversations as c on p.conversation_id = c.id
+where p.user_id = %(id)s;
+
+-- name: plan_participants
+explain (format json)
+select p.user_id from public.conversation_participants as p where p.conversation_id = %(id)s;
+
+-- name: plan_sweep
+explain (format json)
+select m.id
+from public.direct_messages as m
+where not m.is_deleted and m.retention_expires_at < now()
+order by m.retention_expires_at
+limit 2000;
+
+-- name: plan_recalculation
+explain (format json)
+select m.id
+from public.direct_messages as m
+where m.sender_id = %(id)s and m.retention_expires_at >= '-infinity'
+order by m.retention_expires_at, m.id
+limit 2000;
+
+-- name: is_standby_here
+select pg_is_in_recovery();
+
 -- name: doctor_watch
 -- As above: what goes wrong slowly.
 with private_log as (
@@ -294,15 +410,6 @@ due as (
         and not exists (select from messaging.legal_holds as h where h.conversation_id = m.conversation_id)
 )
 
-select
-    'every slot of ours is read',
-    not exists (
-        select from pg_replication_slots as s
-        where s.slot_name like 'bookconnect\_dm\_%' and s.database = current_database() and not s.active
-    ),
-    'Start the server that owns it, or drop it: select pg_drop_replication_slot(slot_name) from pg_replication_slots'
-    || ' where slot_name like ''bookconnect_dm_%'' and not active.'
-union all
 select
     'PostgreSQL''s log quotes no message', p.on_error and p.otherwise,
     'Set log_parameter_max_length_on_error = 0 and log_parameter_max_length = 0.'
