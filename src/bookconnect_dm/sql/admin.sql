@@ -316,13 +316,14 @@ select
 from too_much as t
 union all
 select
-    'it follows its primary',
-    not pg_is_in_recovery() or exists (select from pg_stat_wal_receiver as r where r.pid is not null),
+    'it follows its primary', exists (select from pg_stat_wal_receiver as r where r.pid is not null),
     'This standby is alone, and nothing new is delivered: look at its primary_conninfo and at its log.'
+where pg_is_in_recovery()
 union all
 select
-    'it keeps the rows that slots here need', not pg_is_in_recovery() or current_setting('hot_standby_feedback') = 'on',
-    'Set hot_standby_feedback = on there, or vacuum on the primary invalidates its slots.';
+    'it keeps the rows that slots here need', current_setting('hot_standby_feedback') = 'on',
+    'Set hot_standby_feedback = on there, or vacuum on the primary invalidates its slots.'
+where pg_is_in_recovery();
 
 -- name: doctor_disk
 -- Where the data is (if we may know), the log that slots may keep, and the size of all databases that we may see.
