@@ -5,7 +5,9 @@
 Each figure is the page's own part: the server is a stand-in inside the browser (`tests/ui/paper`)
 that answers at once, so nothing of a network or a database is in them. Each line has a baseline of
 the same run beside it, since a busy machine makes everything slow: an empty frame for what is one
-piece of work, ten messages for what is said of ten thousand.
+piece of work, ten messages for what is said of ten thousand. Scrolling goes from the newest message
+to the oldest, a screen a frame, while page after page of fifty comes on top; between its stretches
+as many frames pass in which nothing happens, and theirs that are late are counted too.
 """
 
 from __future__ import annotations
@@ -70,12 +72,27 @@ RECEIVE = """async (message) => {
   bench.thread().client.store.dispatch({ type: 'frame', frame: { type: 'message', message } });
   return await bench.until(() => bench.last() === message.content) - at;
 }"""
-SCROLL = """async (steps) => {
-  const scroller = bench.scroller();
+FRAMES = """async (count) => {
   const took = [];
   let at = await bench.frame();
-  for (let step = 0; step < steps; step += 1) {
+  for (let step = 0; step < count; step += 1) {
+    const next = await bench.frame();
+    took.push(next - at);
+    at = next;
+  }
+  return took;
+}"""
+# So many screens up; the beginning has been reached when the last ones moved nothing.
+SCROLL = """async ([id, count]) => {
+  const scroller = bench.scroller();
+  const took = [];
+  let still = 0;
+  let at = await bench.frame();
+  while (took.length < count && still < 10) {
+    const before = scroller.scrollTop;
     scroller.scrollTop -= 700;
+    const waits = bench.thread().state.threads[id].older_cursor;
+    still = scroller.scrollTop === before && !waits ? still + 1 : 0;
     const next = await bench.frame();
     took.push(next - at);
     at = next;
@@ -87,8 +104,6 @@ LOAD_ALL = """async (id) => {
     bench.scroller().scrollTop = -1e9;
     await bench.frame();
   }
-  bench.scroller().scrollTop = 0;
-  await bench.frame();
 }"""
 DAY = """async (sent) => {
   for (const [at, message] of sent.entries()) {
@@ -96,6 +111,10 @@ DAY = """async (sent) => {
     if (at % 20 === 0) await bench.frame();
   }
 }"""
+
+
+STRETCH = 100
+LATE_MS = 50
 
 
 @dataclass(frozen=True)
@@ -115,10 +134,11 @@ class Open:
         return self.shop.put(self.talk, self.shop.ben, text)
 
 
-def opened(browser: Browser, messages: int) -> Open:
-    """Open a conversation that is so long, and hold all of it."""
+def opened(browser: Browser, messages: int, *, whole: bool = True) -> Open:
+    """Open a conversation that is so long, and hold all of it or only its end."""
     shop = PaperShop()
-    shop.page_size = max(50, messages // 10)
+    if whole:
+        shop.page_size = max(50, messages // 10)
     talk = shop.converse(shop.ben)
     began = now() - timedelta(days=200)
     for number in range(messages):
@@ -131,7 +151,8 @@ def opened(browser: Browser, messages: int) -> Open:
     window.enter(talk)
     window.bubbles.last.wait_for()
     it = Open(window, shop, talk)
-    it.does(LOAD_ALL, talk)
+    if whole:
+        it.does(LOAD_ALL, talk)
     return it
 
 
@@ -188,12 +209,30 @@ def talk_figures(browser: Browser, messages: int, times: int) -> None:
         }
         say(f"{name}, 10 messages", took[10], frame)
         say(f"{name}, {messages:,}", took[messages], ("with 10", statistics.median(took[10])))
-    fresh = opened(browser, messages)
-    scrolled: list[float] = fresh.does(SCROLL, 150)
-    say(f"a frame of scrolling through {messages:,}", scrolled, frame)
-    print(f"{'  of which over 50 ms':<44} {sum(one > 50 for one in scrolled):7} of {len(scrolled)}")
-    for it in (short, long, fresh):
+    for it in (short, long):
         it.window.close()
+    scroll_figures(browser, messages)
+
+
+def scroll_figures(browser: Browser, messages: int) -> None:
+    """From the newest message to the oldest, beside frames in which nothing happens."""
+    it = opened(browser, messages, whole=False)
+    scrolled: list[float] = []
+    idle: list[float] = []
+    while len(scrolled) % STRETCH == 0:
+        stretch: list[float] = it.does(SCROLL, [it.talk, STRETCH])
+        scrolled += stretch
+        idle += it.does(FRAMES, len(stretch))
+    say(
+        f"a frame of scrolling through {messages:,}",
+        scrolled,
+        ("an empty frame", statistics.median(idle)),
+    )
+    late, late_idle = (sum(one > LATE_MS for one in took) for took in (scrolled, idle))
+    print(
+        f"{'  of which over 50 ms':<44} {late:7} of {len(scrolled):,}; {late_idle} of as many empty"
+    )
+    it.window.close()
 
 
 def main() -> None:

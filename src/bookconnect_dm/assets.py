@@ -22,9 +22,9 @@ except ImportError:  # a machine for which nobody has built it
 
 __all__ = ["Asset", "read_assets", "without_comments"]
 
+# No HTML: whole pages are answered with a policy of their own.
 MEDIA_TYPES: Final = {
     "css": "text/css",
-    "html": "text/html",
     "js": "text/javascript",
     "json": "application/json",
     "svg": "image/svg+xml",

@@ -36,8 +36,9 @@ Call = Callable[[AnyRequest], Awaitable[Answer]]
 
 _FILES: Final = files("bookconnect_dm")
 _POLICY: Final = (
-    "default-src 'self'; img-src 'self' data: https:; style-src 'self' 'unsafe-inline'; "
-    "connect-src 'self' ws: wss: https: http:; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types lit-html"
 )
 
 log = structlog.get_logger("rest")
@@ -57,7 +58,7 @@ def http_app(door: Door, *, ready: Ready, demo: Demo | None) -> Litestar:
             _file("/docs/page.css", "docs_page/page.css", "text/css"),
             _file("/docs/page.js", "docs_page/page.js", "text/javascript"),
             *([_file("/", "ui/demo.html")] if demo else []),
-            _page_files(),
+            _page_files(demo=demo is not None),
         ],
         cors_config=CORSConfig(
             allow_origins=list(settings.origins),
@@ -88,9 +89,10 @@ def _file(path: str, name: str, media_type: str = "text/html") -> HTTPRouteHandl
     return _fixed(path, (_FILES / name).read_bytes(), media_type)
 
 
-def _page_files() -> HTTPRouteHandler:
+def _page_files(*, demo: bool) -> HTTPRouteHandler:
     """The components: a browser asks each time whether a file is new, and mostly hears 304."""
-    assets = read_assets(_FILES / "ui")
+    everything = read_assets(_FILES / "ui")
+    assets = {name: one for name, one in everything.items() if demo or not name.startswith("demo.")}
 
     async def file(request: AnyRequest, name: str) -> ASGIResponse:
         asset = assets.get(name.lstrip("/"))

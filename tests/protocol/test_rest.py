@@ -308,6 +308,7 @@ def test_the_demo_is_not_there_under_serve(client: Client, server: RunningServer
         nobody.get("/"),
         nobody.post("/demo/sign-in", json={"username": "ada"}),
         nobody.get("/demo/members"),
+        *(nobody.get(f"/ui/demo.{kind}") for kind in ("html", "js", "css")),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
 

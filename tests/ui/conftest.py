@@ -68,6 +68,10 @@ def window(shop: Bookshop, browser: Browser) -> Iterator[OpenWindow]:
 
 OpenPaper = Callable[..., PaperWindow]
 
+PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
+SCREENS = pytest.mark.parametrize("given", [{}, PHONE], ids=["desk", "phone"])
+"""For a test that takes `given`: a desk with a mouse, a phone with a finger."""
+
 
 @pytest.fixture
 def paper(browser: Browser) -> Iterator[OpenPaper]:

@@ -121,6 +121,13 @@ class PaperWindow:
         self.page.locator("bookconnect-inbox").wait_for(state="attached")
         return self
 
+    def wait_until_live(self) -> None:
+        """The line is open, and what was missed before is here."""
+        self.page.wait_for_function(
+            "document.querySelector('bookconnect-messages').shadowRoot"
+            ".querySelector('bookconnect-inbox').clients.worst.link === 'live'"
+        )
+
     @property
     def thread(self) -> Locator:
         """The open conversation."""

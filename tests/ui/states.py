@@ -165,10 +165,7 @@ def _new(shop: PaperShop) -> str:
 def _live(ada: PaperWindow, *_: Any) -> None:
     """Wait until the inbox is there and the line is open."""
     expect(ada.page.locator("bookconnect-inbox a.row").first).to_be_attached()
-    ada.page.wait_for_function(
-        "document.querySelector('bookconnect-messages').shadowRoot"
-        ".querySelector('bookconnect-inbox').clients.worst.link === 'live'"
-    )
+    ada.wait_until_live()
 
 
 def _thread(ada: PaperWindow, *_: Any) -> None:

@@ -67,10 +67,7 @@ def test_a_message_while_the_page_comes_back_is_there(paper: OpenPaper, moment: 
     ada = paper(shop).enter(talk)
     expect(ada.bubbles).to_have_text(["Hello"])
     expect(ada.composer).to_be_visible()
-    ada.page.wait_for_function(
-        "document.querySelector('bookconnect-messages').shadowRoot"
-        ".querySelector('bookconnect-thread').state.link === 'live'"
-    )
+    ada.wait_until_live()
     shop.cut()
     shop.say(talk, shop.ben, "In the gap")
     getattr(shop, moment)["POST /v1/sync"] = lambda: shop.say(talk, shop.ben, "At its end")

@@ -21,17 +21,28 @@ LONG = 10_000 if PROOF else 3_000
 DAY = (1_200, 6_000) if PROOF else (700, 1_400)
 
 # What the page does is counted, not timed: how long that takes is the bench's to say. Work is a
-# change of the thread's DOM, a new rendering of the thread, a piece of it that is made anew.
+# change of the thread's DOM, a new rendering of the thread, and a time that is written out: each
+# line has two or three, so they tell how many lines were made, the same ones or others.
 WATCH = """() => {
   const thread = document.querySelector('bookconnect-messages').shadowRoot
     .querySelector('bookconnect-thread');
-  globalThis.work = { changes: 0, renderings: 0 };
+  globalThis.work = { changes: 0, renderings: 0, times: 0 };
   new MutationObserver((records) => { work.changes += records.length; }).observe(
     thread.renderRoot.querySelector('.scroller'),
     { subtree: true, childList: true, attributes: true, characterData: true },
   );
+  const proto = Intl.DateTimeFormat.prototype;
+  const { get } = Object.getOwnPropertyDescriptor(proto, 'format');
+  Object.defineProperty(proto, 'format', { get() { work.times += 1; return get.call(this); } });
   const update = thread.update;
   thread.update = function (...given) { work.renderings += 1; return update.apply(this, given); };
+}"""
+
+# How many of the lines that are there now are not there any more when it is asked.
+PIECES = """() => {
+  const lines = [...document.querySelector('bookconnect-messages').shadowRoot
+    .querySelector('bookconnect-thread').renderRoot.querySelectorAll('.line')];
+  globalThis.anew = () => lines.filter((it) => !it.isConnected).length;
 }"""
 
 # Lines that the browser lays out and paints; the others are only kept.
@@ -60,20 +71,20 @@ def _held(ada: PaperWindow, talk: str) -> int:
     )
 
 
-def _load_all(ada: PaperWindow, talk: str) -> None:
-    """Up to the beginning, as somebody would who never lets go of the wheel."""
+def _load(ada: PaperWindow, talk: str, held: int) -> None:
+    """Up to so many messages, as somebody would who never lets go of the wheel."""
     ada.page.evaluate(
-        """async (id) => {
+        """async ([id, held]) => {
           const thread = document.querySelector('bookconnect-messages').shadowRoot
             .querySelector('bookconnect-thread');
           const scroller = thread.renderRoot.querySelector('.scroller');
           const frame = () => new Promise((done) => requestAnimationFrame(done));
-          while (thread.state.threads[id].older_cursor) {
+          while (thread.state.threads[id].messages.length < held) {
             scroller.scrollTop = -1e9;
             await frame();
           }
         }""",
-        talk,
+        [talk, held],
     )
 
 
@@ -82,23 +93,31 @@ def _work(ada: PaperWindow) -> dict[str, int]:
     frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
     ada.page.evaluate(frames)
     done: dict[str, int] = ada.page.evaluate("work")
-    ada.page.evaluate("work.changes = work.renderings = 0")
+    ada.page.evaluate("work.changes = work.renderings = work.times = 0")
     return done
 
 
 def test_a_long_talk_costs_what_a_short_one_costs(paper: OpenPaper) -> None:
-    """A new message touches a handful of nodes, scrolling and the clock none, a hover two lines."""
+    """A message touches a handful of nodes, scrolling none, a hover two lines, a page itself."""
     shop = PaperShop()
     shop.page_size = LONG // 5
     talk = _long_talk(shop)
     ada = paper(shop).enter(talk)
     expect(ada.bubbles).to_have_count(shop.page_size)
-    _load_all(ada, talk)
+    _load(ada, talk, LONG - shop.page_size)
+    ada.page.evaluate(WATCH)
+    ada.page.evaluate(PIECES)
+    _load(ada, talk, LONG)
+    paged = _work(ada)
+    anew = ada.page.evaluate("anew()")
+    print(f"a page of {shop.page_size} on top of {LONG - shop.page_size:,}: {paged}, {anew} anew")
+    assert 0 < paged["changes"] < shop.page_size
+    assert paged["times"] < 6 * shop.page_size
+    assert anew <= 1, "all pieces that were there still are, but for what stands at the seam"
     assert _held(ada, talk) == LONG
     expect(ada.page.get_by_text("Line 00000")).to_be_visible()
     assert ada.bubbles.count() == LONG
     assert ada.page.evaluate(PAINTED) < 500
-    ada.page.evaluate(WATCH)
 
     steps = 100
     ada.page.evaluate(
@@ -123,6 +142,7 @@ def test_a_long_talk_costs_what_a_short_one_costs(paper: OpenPaper) -> None:
     print(f"a new message: {arrived}")
     assert 0 < arrived["changes"] < 20
     assert arrived["renderings"] < 10
+    assert 0 < arrived["times"] < 300
 
     shop.tell({"type": "presence", "user_id": shop.ben.id, "online": True})
     shop.tell({"type": "typing", "conversation_id": talk, "user_id": shop.ben.id})

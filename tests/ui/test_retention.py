@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.ui.bookshop import expect
-from tests.ui.conftest import OpenPaper
+from tests.ui.conftest import SCREENS, OpenPaper
 from tests.ui.paper import PaperShop, now, wire
 from tests.ui.paper_window import PaperWindow
 
@@ -41,10 +41,7 @@ def _delete(ada: PaperWindow, text: str) -> None:
     ada.page.get_by_role("button", name="Delete").click()
 
 
-PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.mark.parametrize("given", [{}, PHONE], ids=["desktop", "phone"])
+@SCREENS
 def test_a_deletion_can_be_undone_for_a_moment(paper: OpenPaper, given: dict[str, object]) -> None:
     """It is out of sight at once; the server hears of it only when the moment has passed."""
     shop = PaperShop()

@@ -1,7 +1,7 @@
 /** What a thread shows: the same however it came about, and made anew only where something has changed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chunksOf } from '../../../src/bookconnect_dm/ui/state/chunks.js';
+import { chunksOf, MOST } from '../../../src/bookconnect_dm/ui/state/chunks.js';
 import { build, threadItems } from '../../../src/bookconnect_dm/ui/state/items.js';
 import { after, BEN, frame, ME, message, opened, said, TALK } from './world.mjs';
 
@@ -56,12 +56,15 @@ test('whatever happens, what is built step by step is what is built at once, and
       state = after(state, happening(roll, state, at));
       const next = build(state, TALK, UTC, built);
       const stood = new Map(chunks.map((chunk) => [chunk, [...chunk.items]]));
-      if (next !== built) chunks = chunksOf(next.items, chunks, next.same);
+      if (next !== built) chunks = chunksOf(next.items, chunks, next.same, next.same_end);
       built = next;
       assert.deepEqual(built.items, threadItems(state, TALK, UTC), `seed ${seed}, step ${at}`);
-      assert.deepEqual(chunks, chunksOf(built.items), `seed ${seed}, step ${at}: pieces`);
-      for (const chunk of chunks) if (stood.has(chunk)) assert.deepEqual(chunk.items, stood.get(chunk), 'a piece that is used again is as it was');
-      assert.deepEqual(chunks.flatMap(({ items }) => items), built.items);
+      assert.deepEqual(chunks.flatMap(({ items }) => items), built.items, `seed ${seed}, step ${at}: pieces`);
+      for (const chunk of chunks) {
+        if (stood.has(chunk)) assert.deepEqual(chunk.items, stood.get(chunk), 'a piece that is used again is as it was');
+        assert.deepEqual(chunksOf(chunk.items), [chunk], 'what is told of a piece is what is in it');
+      }
+      assert.equal(new Set(chunks.map(({ key }) => key)).size, chunks.length);
     }
   }
 });
@@ -77,6 +80,26 @@ test('a new message in ten thousand makes one item and one piece anew, and looks
   assert.ok(next.items.filter((item) => !held.has(item)).length <= 3, 'itself and its day, and the one before it, which is not the last of its group now');
   assert.ok(next.items.length - next.same <= 4);
   assert.ok(pieces.filter((piece, at) => piece !== chunks[at]).length <= 2);
+});
+
+test('an older page on top of ten thousand leaves every piece below it as it is, wherever the pages meet', () => {
+  let state = opened(lines(500, LONG));
+  let built = build(state, TALK, UTC);
+  let chunks = chunksOf(built.items);
+  // Pages of many sizes: the seam falls into a group, between two days, at the end of a piece.
+  for (const [from, to] of [[450, 500], [449, 450], [433, 449], [400, 433], [0, 400]]) {
+    const page = { messages: lines(from, to), has_more: from > 0, next_cursor: from > 0 ? 'c' : null };
+    state = after(state, { type: 'page', id: TALK, which: 'older', asked_after: '', page });
+    const next = build(state, TALK, UTC, built);
+    const pieces = chunksOf(next.items, chunks, next.same, next.same_end);
+    assert.deepEqual(next.items, threadItems(state, TALK, UTC));
+    assert.deepEqual(pieces.flatMap(({ items }) => items), next.items);
+    const held = new Set(chunks);
+    assert.equal(pieces.filter((piece) => held.has(piece)).length, chunks.length - 1, 'all but the one at the seam');
+    assert.ok(pieces.some(({ key }) => key === chunks[0].key), 'and that one keeps its name, so nobody loses their place in it');
+    assert.ok(pieces.every(({ ids }) => ids.size <= MOST));
+    [built, chunks] = [next, pieces];
+  }
 });
 
 test('the clock, typing, presence and other talks build nothing at all', () => {

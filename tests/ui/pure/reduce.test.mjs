@@ -253,3 +253,26 @@ test('another member starts from nothing', () => {
   const state = after(opened([message(5)]), { type: 'another_member' });
   assert.deepEqual([state.me, state.conversations, state.outbox, state.epoch], [null, {}, [], null]);
 });
+
+test('a thread that could not be loaded anew is still shown, and still to be loaded anew', () => {
+  const state = after(
+    opened([message(1)]),
+    frame('expiry', { conversation_id: TALK }),
+    { type: 'thread_asked', id: TALK, which: 'newest' },
+    { type: 'thread_failed', id: TALK, problem: { code: 'UNAVAILABLE', detail: '' } },
+  );
+  assert.equal(state.threads[TALK].stale, true, 'there may be a hole in it');
+  assert.equal(state.threads[TALK].problem, null);
+  assert.deepEqual(contents(state), ['m1']);
+});
+
+test('an older page that could not be loaded says so, and the rest stays', () => {
+  const state = after(
+    opened([message(1)]),
+    { type: 'thread_asked', id: TALK, which: 'older' },
+    { type: 'thread_failed', id: TALK, problem: { code: 'UNAVAILABLE', detail: '' } },
+  );
+  assert.equal(state.threads[TALK].problem.code, 'UNAVAILABLE');
+  assert.deepEqual([state.threads[TALK].loading, state.threads[TALK].stale], [null, false]);
+  assert.deepEqual(contents(state), ['m1']);
+});

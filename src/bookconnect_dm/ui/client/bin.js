@@ -57,7 +57,7 @@ export class Bin {
     if (held && !held.is_due) this.#take(held.conversation_id, id, UNDO_MS);
   }
 
-  /** The page goes away: nothing can be undone any more. */
+  /** The page, or the element in it, goes away: nothing can be undone any more. */
   empty() {
     for (const [id, held] of this.#held) {
       clearTimeout(held.timer);
@@ -66,7 +66,7 @@ export class Bin {
   }
 
   stop() {
-    for (const held of this.#held.values()) clearTimeout(held.timer);
+    this.empty();
     this.#held.clear();
   }
 

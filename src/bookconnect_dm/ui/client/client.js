@@ -78,6 +78,12 @@ export class Client {
     for (const part of [this.live, this.postman, this.loader, this.reader, this.bin, this.ticker]) part.stop();
   }
 
+  /** Ends it, and takes what this browser keeps for the member with it. */
+  forget() {
+    this.stop();
+    (this.#keeper ?? new Keeper(this.server, storage())).forget();
+  }
+
   /** The member asks to try again now. */
   retry() {
     if (!this.state.inbox_loaded) void this.#firstLook();

@@ -35,6 +35,10 @@ export class Clients {
     for (const client of this.all) client.stop();
   }
 
+  forget() {
+    for (const client of this.all) client.forget();
+  }
+
   retry() {
     for (const client of this.all) if (client.state.link !== 'live' || !client.state.inbox_loaded) client.retry();
   }

@@ -60,6 +60,11 @@ export class Keeper {
     this.#remove(`del:${id}`);
   }
 
+  /** The member signs out: nothing of theirs stays in this browser. */
+  forget() {
+    for (const name of this.#names('')) this.#remove(name);
+  }
+
   /** @param {string} name */
   #get(name) {
     try {

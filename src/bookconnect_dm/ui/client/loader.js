@@ -13,6 +13,8 @@ const MOST_PAGES_ANEW = 10;
 export class Loader {
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #rows = new Map();
+  /** Threads that could not be loaded anew just now. @type {Map<string, ReturnType<typeof setTimeout>>} */
+  #resting = new Map();
   /** @type {Map<string, number>} */
   #tries = new Map();
 
@@ -28,12 +30,14 @@ export class Loader {
     if (!state.me || state.link === 'offline' || state.link === 'signed_out') return;
     for (const id of Object.keys(state.stale_rows)) this.#scheduleRow(id);
     const id = state.open_id;
-    if (id && this.#wantsNewest(state.threads[id])) void this.load(id, 'newest');
+    if (id && !this.#resting.has(id) && this.#wantsNewest(state.threads[id])) void this.load(id, 'newest');
   }
 
   stop() {
-    for (const timer of this.#rows.values()) clearTimeout(timer);
-    this.#rows.clear();
+    for (const timers of [this.#rows, this.#resting]) {
+      for (const timer of timers.values()) clearTimeout(timer);
+      timers.clear();
+    }
   }
 
   /** A page of a thread. @param {string} id @param {'newest' | 'older'} which */
@@ -45,9 +49,11 @@ export class Loader {
     this.store.dispatch({ type: 'thread_asked', id, which });
     try {
       const page = which === 'older' ? await this.api.messages(id, held?.older_cursor) : await this.#anew(id, held?.messages ?? []);
+      this.#tries.delete(`thread ${id}`);
       this.store.dispatch({ type: 'page', id, which, page, asked_after });
     } catch (error) {
       if (isGone(error)) this.store.dispatch({ type: 'conversation_gone', id });
+      else if (which === 'newest' && held?.loaded) this.#rest(id);
       this.store.dispatch({ type: 'thread_failed', id, problem: toProblem(error) });
     }
   }
@@ -67,16 +73,29 @@ export class Loader {
   /** @param {import('../state/types.js').Thread | undefined} thread */
   #wantsNewest(thread) {
     if (!thread) return true;
-    return thread.loading === null && thread.problem === null && (!thread.loaded || thread.stale);
+    return thread.loading === null && (thread.loaded ? thread.stale : thread.problem === null);
+  }
+
+  /** A thread that is on screen is loaded anew by itself, each time a little later. @param {string} id */
+  #rest(id) {
+    clearTimeout(this.#resting.get(id));
+    this.#resting.set(id, setTimeout(() => {
+      this.#resting.delete(id);
+      this.pump();
+    }, this.#pauseOf(`thread ${id}`)));
+  }
+
+  /** @param {string} what */
+  #pauseOf(what) {
+    const tries = this.#tries.get(what) ?? 0;
+    this.#tries.set(what, tries + 1);
+    return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tries);
   }
 
   /** Rows wait a moment: an event can be a breath ahead of what a query sees. @param {string} id */
   #scheduleRow(id) {
     if (this.#rows.has(id)) return;
-    const tries = this.#tries.get(id) ?? 0;
-    const pause_ms = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** tries);
-    this.#tries.set(id, tries + 1);
-    this.#rows.set(id, setTimeout(() => void this.#row(id), pause_ms));
+    this.#rows.set(id, setTimeout(() => void this.#row(id), this.#pauseOf(id)));
   }
 
   /** @param {string} id */

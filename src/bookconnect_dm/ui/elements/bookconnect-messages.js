@@ -17,6 +17,7 @@ import { fromHash, isRoute, toHash } from './routes.js';
 import { booksIcon } from './icons.js';
 
 const SAID_MS = 6_000;
+const NO_TOKEN = 'bookconnect-messages shows nothing yet: set its property getToken to a function that answers with a signed token.';
 
 /**
  * The member's own kind of the page's language: dates in a page marked `en` look British to the British.
@@ -149,6 +150,7 @@ export class BookconnectMessages extends LitElement {
   #unsubscribe = () => {};
   #unread = -1;
   #saying = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
+  #waiting = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
   /** @type {import('./rows.js').Voice | null} */
   #voice = null;
 
@@ -175,16 +177,24 @@ export class BookconnectMessages extends LitElement {
     void this.#speak();
     window.addEventListener('hashchange', this.#hashed);
     document.addEventListener('bookconnect-open', this.#asked);
+    this.#waiting = setTimeout(() => this.getToken ?? console.warn(NO_TOKEN), SAID_MS);
     this.#hashed();
   }
 
   disconnectedCallback() {
     super.disconnectedCallback();
+    clearTimeout(this.#waiting);
     window.removeEventListener('hashchange', this.#hashed);
     document.removeEventListener('bookconnect-open', this.#asked);
     this.#lang.disconnect();
     clearTimeout(this.#saying);
     this.#end();
+  }
+
+  /** The member signs out: the connection ends, and what this browser kept for them (drafts, what is not sent yet) is gone. */
+  signOut() {
+    this.#clients?.forget();
+    this.getToken = null;
   }
 
   /** Opens the conversation with a member, starting it if need be. @param {string} username */
@@ -252,7 +262,8 @@ export class BookconnectMessages extends LitElement {
       return html`<bookconnect-thread class="main" .state=${client.state} .client=${client} .voice=${voice} .hrefFor=${this.#hrefFor}
         .conversation_id=${this.route}></bookconnect-thread>`;
     }
-    return html`<div class="main nothing">${booksIcon()}<p>${clients.canStart ? words.pickOne : words.pickOneFree}</p></div>`;
+    const something = clients.isLoaded && clients.rows().length > 0;
+    return html`<div class="main nothing">${booksIcon()}${something ? html`<p>${clients.canStart ? words.pickOne : words.pickOneFree}</p>` : nothing}</div>`;
   }
 
   #begin() {
@@ -276,6 +287,7 @@ export class BookconnectMessages extends LitElement {
     this.#clients?.stop();
     this.#notifier.stop();
     this.#clients = null;
+    if (this.#unread > 0 && this.titleBadge) document.title = badged(document.title, 0);
     this.#unread = -1;
   }
 

@@ -58,6 +58,7 @@ export class BookconnectComposer extends LitElement {
       line-height: 1.45;
       field-sizing: content;
       overflow-y: auto;
+      scroll-padding-block: 9px;
       scrollbar-width: thin;
     }
     textarea::placeholder {
@@ -123,7 +124,7 @@ export class BookconnectComposer extends LitElement {
     const ready = left >= 0 && toContent(this.text) !== '';
     return html`
       <form @submit=${this.#submit}>
-        <div class="field"><textarea rows="1" dir="auto" maxlength="4000" enterkeyhint="send" autocapitalize="sentences"
+        <div class="field"><textarea rows="1" dir="auto" enterkeyhint="enter" autocapitalize="sentences"
           placeholder=${this.words.write} aria-label=${this.words.writeTo(this.name)} aria-describedby="count"
           .value=${live(this.text)} @input=${this.#typed} @keydown=${this.#keyed}></textarea></div>
         <button class="send ${ready ? 'ready' : ''}" aria-label=${this.words.send} title=${this.words.send} ?disabled=${!ready}>${sendIcon()}</button>

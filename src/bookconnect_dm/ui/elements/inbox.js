@@ -123,7 +123,7 @@ export class BookconnectInbox extends LitElement {
     const clients = /** @type {import('../client/clients.js').Clients} */ (this.clients);
     const { words } = this.voice;
     if (this.#failed && clients.problem) {
-      return html`<div class="empty"><p>${words.loadFailed} ${words.problem(clients.problem)}</p>
+      return html`<div class="empty"><p>${words.loadFailed}<br>${words.problem(clients.problem)}</p>
         <button class="text-button" @click=${() => this.clients?.retry()}>${words.tryAgain}</button></div>`;
     }
     if (!clients.isLoaded) return boneRows(6, words.loading);

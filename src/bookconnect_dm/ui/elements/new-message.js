@@ -151,7 +151,8 @@ export class BookconnectNewMessage extends LitElement {
     const known = Object.values(state.conversations).some((row) => row.other_participant?.id === member.id && row.last_message);
     const open = known || member.can_message;
     const mayStart = state.me?.can_start_conversations !== false;
-    const reason = mayStart ? words.takesNone : words.theyWriteFirst;
+    // Whether they may write first is their plan's affair, and nothing that we know of them.
+    const reason = mayStart ? words.takesNone : words.replyOnly;
     return memberRow(member, {
       note: open ? null : reason,
       busy: this.picking === member.id,

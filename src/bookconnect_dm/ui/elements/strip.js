@@ -36,6 +36,7 @@ export const stripStyles = css`
   }
   .strip span {
     flex: 1;
+    text-wrap: balance;
   }
   .strip .text-button {
     flex: none;

@@ -3,7 +3,7 @@
  * Knows about: the state's items, the client's wishes. Does not know about: the inbox, routes (it asks to go).
  */
 import { LitElement, html, nothing, repeat } from '../vendor/lit.js';
-import { chunksOf } from '../state/chunks.js';
+import { MOST, chunksOf } from '../state/chunks.js';
 import { build } from '../state/items.js';
 import { receipt } from '../state/select.js';
 import { EXPIRY_SHOWN_MS, dayLabel, dayOf, toWire } from '../text/time.js';
@@ -15,6 +15,7 @@ import { Announcer } from './announcer.js';
 import { bubbleLine } from './bubble.js';
 import { GoEvent, nameOf } from './go.js';
 import { backIcon, downIcon } from './icons.js';
+import { opening } from './opening.js';
 import { ScrollKeeper } from './scroll-keeper.js';
 import { strip, stripStyles } from './strip.js';
 import { unchanged } from './unchanged.js';
@@ -25,7 +26,7 @@ import { unchanged } from './unchanged.js';
 
 const LOAD_OLDER_PX = 600;
 /** From so many messages on, what is out of sight is not laid out; its height is then a guess, which a short thread need not live with. */
-const LONG = 1_000;
+const LONG = 150;
 
 /** The thread of one conversation. */
 export class BookconnectThread extends LitElement {
@@ -95,7 +96,8 @@ export class BookconnectThread extends LitElement {
     const before = this.#built;
     this.#built = build(state, this.conversation_id, this.voice.place, before);
     if (this.#built === before) return;
-    this.#chunks = chunksOf(this.#built.items, this.#chunks, this.#built.same);
+    const { items, same, same_end } = this.#built;
+    this.#chunks = chunksOf(items, this.#chunks, same, same_end);
   }
 
   get #items() {
@@ -160,7 +162,7 @@ export class BookconnectThread extends LitElement {
       return html`<div class="center"><p>${words.notFound}</p><a class="text-button link" href=${this.hrefFor('')} @click=${this.#goBack}>${words.toInbox}</a></div>`;
     }
     if (thread?.problem && !thread.loaded) {
-      return html`<div class="center" role="status"><p>${words.threadFailed} ${words.problem(thread.problem)}</p>
+      return html`<div class="center" role="status"><p>${words.threadFailed}<br>${words.problem(thread.problem)}</p>
         <button class="text-button" @click=${() => this.client?.load(this.conversation_id, 'newest')}>${words.tryAgain}</button></div>`;
     }
     if (!row || (!thread?.loaded && this.#items.length === 0)) {
@@ -169,18 +171,10 @@ export class BookconnectThread extends LitElement {
     return html`<div class="scroller" @scroll=${this.#scrolled}>
       <div class="content" role="log" aria-live="off" aria-label=${words.thread(this.name)} @keydown=${this.#keyed} @click=${this.#tapped}
         @focusin=${this.#focused} @pointerover=${this.#hovered} @pointerleave=${this.#left}>
-        ${this.#opening()}
+        ${opening(this.thread, this.row?.other_participant ? this.state?.me : null, this.name, this.voice.words, () => void this.client?.load(this.conversation_id, 'older'))}
         ${this.#list()}
       </div>
     </div>`;
-  }
-
-  #opening() {
-    const { words } = this.voice;
-    const { thread, state } = this;
-    if (thread?.older_cursor || !thread?.loaded) return html`<p class="older">${thread?.loading === 'older' ? words.loadingOlder : nothing}</p>`;
-    const days = state?.me?.retention.retention_days;
-    return html`<p class="opening">${words.startOfThread(this.name)} ${days ? words.keptDays(days) : nothing}</p>`;
   }
 
   /** Piece by piece: one that nothing has happened to costs nothing, however long the thread. */
@@ -191,7 +185,7 @@ export class BookconnectThread extends LitElement {
     const today = dayOf(state.now_ms, this.voice.place);
     const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
     const shape = this.#items.length > LONG ? 'chunk long' : 'chunk';
-    return repeat(this.#chunks, ({ key }) => key, (chunk) => html`<ol class=${shape}>${unchanged(
+    return repeat(this.#chunks, ({ key }) => key, (chunk) => html`<ol class="${shape} of-${Math.ceil((4 * chunk.ids.size) / MOST)}">${unchanged(
       [chunk, ...this.#about(chunk, state, held, tab_stop, soon), this.voice, this.name, today],
       () => repeat(chunk.items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
     )}</ol>`);
@@ -288,8 +282,9 @@ export class BookconnectThread extends LitElement {
     this.#reach(scroller);
   }
 
-  /** Near the top the page before is fetched, also when nothing has moved since the last one came. @param {Element} scroller */
+  /** Near the top the page before is fetched, also when nothing has moved since the last one came; after a failure only when asked to. @param {Element} scroller */
   #reach(scroller) {
+    if (this.thread?.problem) return;
     const above_px = scroller.scrollHeight - scroller.clientHeight + scroller.scrollTop;
     if (above_px < LOAD_OLDER_PX) void this.client?.load(this.conversation_id, 'older');
   }

@@ -1,24 +1,21 @@
 /**
  * In charge of: cutting a long thread into pieces that stay the same when older pages come on top and new messages below.
- * Knows about: that ids end at random, so an id can say whether a piece begins with it. Does not know about: what is done with a piece.
+ * Knows about: items, and how the thread was cut the time before. Does not know about: what is done with a piece.
  */
 
 /** @typedef {import('./items.js').Item} Item */
 /**
  * @typedef {object} Chunk
- * @property {string} key
+ * @property {string} key  the id of its first message
  * @property {Item[]} items
  * @property {Set<string>} ids  of the messages in it
  * @property {string} soonest  when the first of them expires
  * @property {boolean} waits  something in it is on its way
  */
 
-/** One message in so many begins a piece. */
-const ABOUT = 16;
+/** So many messages are a piece: about a screen of them. The browser looks at each piece in each frame, and lays a piece out as a whole. */
+export const MOST = 24;
 const NEVER = '~';
-
-/** @param {string} id */
-const begins = (id) => Number.parseInt(id.slice(-4), 16) % ABOUT === 0;
 
 /** @param {string} key @returns {Chunk} */
 const empty = (key) => ({ key, items: [], ids: new Set(), soonest: NEVER, waits: false });
@@ -33,25 +30,51 @@ function untouched(before, same) {
   return { kept: before.slice(0, kept), count };
 }
 
-/**
- * @param {Item[]} items
- * @param {Chunk[]} [before]  the pieces of the time before; those that nothing has happened to are used again
- * @param {number} [same]  so many items from the beginning are those of the time before
- * @returns {Chunk[]}
- */
-export function chunksOf(items, before = [], same = 0) {
-  const { kept: chunks, count } = untouched(before, same);
-  for (let at = count; at < items.length; at += 1) {
-    const item = items[at];
-    const bubble = item.kind === 'bubble' ? item.bubble : null;
-    if (chunks.length === 0) chunks.push(empty('first'));
-    if (bubble && begins(bubble.id)) chunks.push(empty(bubble.id));
-    const chunk = chunks[chunks.length - 1];
-    chunk.items.push(item);
-    if (!bubble) continue;
+/** The pieces that lie wholly in what is the same at the end. @param {Chunk[]} before @param {number} same_end */
+function untouchedBelow(before, same_end) {
+  let [kept, count] = [before.length, 0];
+  while (kept > 0 && count + before[kept - 1].items.length <= same_end) {
+    count += before[kept - 1].items.length;
+    kept -= 1;
+  }
+  return { kept: before.slice(kept), count };
+}
+
+/** @param {Item[]} items @param {Map<string, Chunk>} known  where a piece began the time before, one begins again */
+function cut(items, known) {
+  /** @type {Chunk[]} */
+  const chunks = [];
+  /** A day and a divider stand with the message that they are for. @type {Item[]} */
+  let above = [];
+  for (const item of items) {
+    above.push(item);
+    if (item.kind !== 'bubble') continue;
+    const { bubble } = item;
+    let chunk = chunks[chunks.length - 1];
+    if (!chunk || chunk.ids.size >= MOST || known.has(bubble.id)) chunks.push(chunk = empty(bubble.id));
+    chunk.items.push(...above);
+    above = [];
     chunk.ids.add(bubble.id);
     chunk.waits ||= bubble.outgoing !== null;
     if (bubble.expires_at !== null && bubble.expires_at < chunk.soonest) chunk.soonest = bubble.expires_at;
   }
   return chunks;
+}
+
+/** @param {Chunk} chunk @param {Chunk | undefined} held */
+const sameAs = (chunk, held) => (held?.items.length === chunk.items.length && held.items.every((item, at) => item === chunk.items[at]) ? held : chunk);
+
+/**
+ * @param {Item[]} items
+ * @param {Chunk[]} [before]  the pieces of the time before; those that nothing has happened to are used again
+ * @param {number} [same]  so many items from the beginning are those of the time before
+ * @param {number} [same_end]  so many at the end, when older ones have come on top
+ * @returns {Chunk[]}
+ */
+export function chunksOf(items, before = [], same = 0, same_end = 0) {
+  const above = untouched(before, same);
+  const below = untouchedBelow(before, same_end);
+  const known = new Map(before.slice(above.kept.length, before.length - below.kept.length).map((chunk) => [chunk.key, chunk]));
+  const made = cut(items.slice(above.count, items.length - below.count), known).map((chunk) => sameAs(chunk, known.get(chunk.key)));
+  return [...above.kept, ...made, ...below.kept];
 }

@@ -24,16 +24,19 @@ const GROUP_MS = 5 * 60_000;
  */
 /** @typedef {{kind: 'day', at: string} | {kind: 'divider'} | {kind: 'bubble', bubble: Bubble}} Item */
 /** @typedef {Message | Outgoing} Said */
-/** Where the items stand before one thing that was said. @typedef {{count: number, first: boolean, divided: boolean}} Mark */
+/** Where the items stand before one thing that was said; the count is without the shift. @typedef {{count: number, first: boolean, divided: boolean}} Mark */
 
 /**
  * @typedef {object} Built
  * @property {Item[]} items
  * @property {number} same  so many items from the beginning are those of the time before
+ * @property {number} same_end  so many at the end, when older ones have come on top
  * @property {readonly unknown[]} made_from
  * @property {Said[]} said
  * @property {Mark[]} marks  one for each thing said
+ * @property {number} shift  how many items have come on top since the marks were made
  */
+/** What decides how things are laid out. @typedef {{my_id: string | undefined, place: Place, divider_at: string | null}} Rules */
 
 /** @param {Said} said */
 const timeOf = (said) => ('sent_at' in said ? said.sent_at : said.written_at);
@@ -91,6 +94,49 @@ function sameFrom(one, other) {
 }
 
 /**
+ * Adds the items for what was said between two places, and a mark for each.
+ * @param {Said[]} said @param {number} from @param {number} to @param {Rules} rules @param {Pick<Built, 'items' | 'marks' | 'shift'>} built @param {Pick<Mark, 'first' | 'divided'>} start
+ */
+function lay(said, from, to, { my_id, place, divider_at }, { items, marks, shift }, start) {
+  let { first, divided } = start;
+  for (let at = from; at < to; at += 1) {
+    const [previous, one, next] = [said[at - 1], said[at], said[at + 1]];
+    const isNew = (/** @type {Said | undefined} */ it) => !divided && it !== undefined && !isMine(it, my_id) && timeOf(it) > (divider_at ?? '');
+    marks.push({ count: items.length - shift, first, divided });
+    if (!previous || dayOf(timeOf(previous), place) !== dayOf(timeOf(one), place)) items.push(dayBefore(one));
+    const begins = isNew(one);
+    if (begins) items.push(DIVIDER);
+    divided ||= begins;
+    const last = !next || isNew(next) || !together(one, next, my_id, place);
+    items.push(bubbleOf(one, isMine(one, my_id), first || begins, last));
+    first = last;
+  }
+  return { first, divided };
+}
+
+/** Whether all that was said before is the end of what is said now. @param {Said[]} said @param {Said[]} before */
+function isOnTop(said, before) {
+  const added = said.length - before.length;
+  return added > 0 && before.length > 1 && before.every((one, at) => one === said[added + at]);
+}
+
+/**
+ * An older page has come on top: nothing below its seam is looked at, unless the divider has moved up.
+ * @param {Said[]} said @param {Rules} rules @param {Built} before
+ */
+function onTop(said, rules, before) {
+  const seam = said.length - before.said.length + 1;
+  const head = { items: /** @type {Item[]} */ ([]), marks: /** @type {Mark[]} */ ([]), shift: 0 };
+  const end = lay(said, 0, seam, rules, head, { first: true, divided: rules.divider_at === null });
+  const mark = before.marks[1];
+  if (end.first !== mark.first || end.divided !== mark.divided) return null;
+  const rest = before.items.slice(mark.count + before.shift);
+  const shift = head.items.length - mark.count;
+  const marks = [...head.marks.map((one) => ({ ...one, count: one.count - shift })), ...before.marks.slice(1)];
+  return { items: [...head.items, ...rest], marks, shift, same: 0, same_end: rest.length };
+}
+
+/**
  * The thread as the page shows it. With what was built before, only what has changed is made anew: in a long thread a new message costs what it
  * costs in a short one. What has not changed at all is the same object.
  * @param {State} state @param {string} id @param {Place} [place] @param {Built | null} [before]
@@ -103,29 +149,23 @@ export function build(state, id, place = {}, before = null) {
   if (before && made_from.every((one, at) => one === before.made_from[at])) return before;
   const said = everything(state, id);
   const fits = before && [0, 4, 5, 6].every((at) => made_from[at] === before.made_from[at]);
+  const rules = { my_id, place, divider_at };
+  const grown = fits && isOnTop(said, before.said) ? onTop(said, rules, before) : null;
+  if (grown) return { ...grown, made_from, said };
   // The last of what is the same may not be the last of its group any more.
   const start = fits ? Math.max(0, sameFrom(said, before.said) - 1) : 0;
   if (fits && start === said.length - 1 && said.length === before.said.length && said[start] === before.said[start]) {
-    return { ...before, made_from, same: before.items.length };
+    return { ...before, made_from, same: before.items.length, same_end: 0 };
   }
-  const same = start > 0 && before ? before.marks[start].count : 0;
-  const items = start > 0 && before ? before.items.slice(0, same) : [];
-  const marks = start > 0 && before ? before.marks.slice(0, start) : [];
-  let { first, divided } = start > 0 && before ? before.marks[start] : { first: true, divided: divider_at === null };
-  for (let at = start; at < said.length; at += 1) {
-    const [previous, one, next] = [said[at - 1], said[at], said[at + 1]];
-    const mine = isMine(one, my_id);
-    const isNew = (/** @type {Said | undefined} */ it) => !divided && it !== undefined && !isMine(it, my_id) && timeOf(it) > (divider_at ?? '');
-    marks.push({ count: items.length, first, divided });
-    if (!previous || dayOf(timeOf(previous), place) !== dayOf(timeOf(one), place)) items.push(dayBefore(one));
-    const begins = isNew(one);
-    if (begins) items.push(DIVIDER);
-    divided ||= begins;
-    const last = !next || isNew(next) || !together(one, next, my_id, place);
-    items.push(bubbleOf(one, mine, first || begins, last));
-    first = last;
+  if (start === 0 || !before) {
+    const anew = { items: /** @type {Item[]} */ ([]), marks: /** @type {Mark[]} */ ([]), shift: 0 };
+    lay(said, 0, said.length, rules, anew, { first: true, divided: divider_at === null });
+    return { ...anew, same: 0, same_end: 0, made_from, said };
   }
-  return { items, same, made_from, said, marks };
+  const same = before.marks[start].count + before.shift;
+  const longer = { items: before.items.slice(0, same), marks: before.marks.slice(0, start), shift: before.shift };
+  lay(said, start, said.length, rules, longer, before.marks[start]);
+  return { ...longer, same, same_end: 0, made_from, said };
 }
 
 /** @param {State} state @param {string} id @param {Place} [place] */

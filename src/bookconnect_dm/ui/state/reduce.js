@@ -22,9 +22,18 @@ const patchThread = (state, id, changes) => ({
 /** @param {State} state @param {Action} action */
 function onPage(state, { id, which, page, asked_after }) {
   const thread = withPage(state.threads[id], page, which, state.removed, asked_after);
+  const threads = put(state.threads, id, thread);
+  if (state.outbox.length === 0) return { ...state, threads };
   const arrived = new Set(thread.messages.map((message) => message.id));
-  const outbox = state.outbox.filter((item) => !arrived.has(item.id));
-  return { ...state, outbox, threads: put(state.threads, id, thread) };
+  return { ...state, outbox: state.outbox.filter((item) => !arrived.has(item.id)), threads };
+}
+
+/** @param {State} state @param {Action} action */
+function onThreadFailed(state, { id, problem }) {
+  const held = state.threads[id];
+  // What is held stays to be read, and stays to be fetched anew: there may be a hole in it.
+  const anew = held?.loaded && held.loading === 'newest';
+  return patchThread(state, id, anew ? { loading: null, stale: true } : { loading: null, problem });
 }
 
 /** @param {State} state @param {Action} action */
@@ -101,7 +110,7 @@ const HANDLERS = {
   }),
   page: onPage,
   trim: (state, { id, keep }) => (state.threads[id] ? { ...state, threads: put(state.threads, id, trimmed(state.threads[id], keep)) } : state),
-  thread_failed: (state, { id, problem }) => patchThread(state, id, { loading: null, problem }),
+  thread_failed: onThreadFailed,
   queued: (state, { item }) => ({ ...state, outbox: [...state.outbox, item] }),
   sending: (state, { id }) => ({ ...state, outbox: changed(state.outbox, id, { state: 'sending' }) }),
   sent: onSent,

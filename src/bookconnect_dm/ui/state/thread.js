@@ -20,6 +20,8 @@ export function mergeMessages(held, incoming, removed) {
   if (fresh.length === 0) return held;
   const newest = held.at(-1)?.sent_at ?? '';
   if (fresh.every((message) => message.sent_at > newest)) return [...held, ...[...fresh].sort(bySentAt)];
+  const oldest = held[0].sent_at;
+  if (fresh.every((message) => message.sent_at < oldest)) return [...[...fresh].sort(bySentAt), ...held];
   const byId = new Map(held.map((message) => [message.id, message]));
   for (const message of fresh) byId.set(message.id, message);
   return [...byId.values()].sort(bySentAt);

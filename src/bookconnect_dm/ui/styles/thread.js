@@ -47,6 +47,8 @@ export const frame = css`
   }
   .strip {
     --_strip-display: var(--_thread-strip, flex);
+    /* The header above it has a line already. */
+    border-top: 0;
   }
   .stage {
     position: relative;
@@ -157,6 +159,8 @@ export const lines = css`
     place-items: center;
     color: var(--_soft);
     font-size: 13px;
+    text-align: center;
+    text-wrap: balance;
   }
   .day {
     margin: 20px 0 12px;
@@ -185,11 +189,15 @@ export const lines = css`
   .chunk {
     margin-inline: -16px;
     padding: 0 16px 1px;
-    contain-intrinsic-block-size: auto 700px;
   }
   .chunk.long {
     content-visibility: auto;
   }
+  /* About as high as so many messages are, until they have been seen. */
+  .chunk.of-1 { contain-intrinsic-block-size: auto 200px; }
+  .chunk.of-2 { contain-intrinsic-block-size: auto 500px; }
+  .chunk.of-3 { contain-intrinsic-block-size: auto 800px; }
+  .chunk.of-4 { contain-intrinsic-block-size: auto 1150px; }
   .line {
     display: flex;
     flex-direction: column;
@@ -291,7 +299,7 @@ export const lines = css`
   .under .why {
     display: inline-flex;
     gap: 6px;
-    text-wrap: balance;
+    text-wrap: pretty;
   }
   .under .why svg {
     margin-top: 1px;
@@ -320,6 +328,10 @@ export const lines = css`
   .beside .icon-button {
     color: var(--_soft);
   }
+  /* Under a bubble, the picture ends where the time below it ends. */
+  .mine .beside {
+    margin-inline-end: -12px;
+  }
   .beside .icon-button:hover {
     color: var(--_danger);
   }
@@ -332,6 +344,9 @@ export const lines = css`
   @container (min-width: 720px) {
     .main {
       flex-wrap: nowrap;
+    }
+    .mine .beside {
+      margin-inline-end: 0;
     }
     .bubble {
       flex: none;

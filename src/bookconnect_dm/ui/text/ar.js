@@ -28,6 +28,12 @@ const SECONDS = { one: 'ثانية', two: 'ثانيتين', few: 'ثوانٍ', m
 const TIERS = { free: 'المجانية', privileged: 'المميزة', privileged_plus: 'المميزة بلس' };
 
 /** @type {Record<string, string>} */
+const LONGER = {
+  free: `، ومع العضوية المميزة ${digits.format(180)} يومًا، ومع المميزة بلس سنة كاملة.`,
+  privileged: '، ومع العضوية المميزة بلس سنة كاملة.',
+};
+
+/** @type {Record<string, string>} */
 const PROBLEMS = {
   NETWORK: 'لا يمكن الوصول إلى الخادم الآن.',
   UNAVAILABLE: 'الخادم مشغول الآن.',
@@ -70,7 +76,7 @@ export const ar = {
   noHits: (text) => `لا أحد ولا شيء يطابق «${text}».`,
   members: 'الأعضاء',
   startOfThread: (name) => `من هنا تبدأ محادثتك مع ${name}.`,
-  keptDays: (days) => `ما تكتبه هنا يُحفظ لمدة ${counted(days, DAYS)}.`,
+  keptDays: (tier, days) => `ما تكتبه هنا يُحفظ لمدة ${counted(days, DAYS)}${LONGER[tier] ?? '.'}`,
   newDivider: 'جديد',
   newMessages: (count) => counted(count, NEW_MESSAGES),
   toNewest: 'الانتقال إلى أحدث رسالة',
@@ -96,6 +102,7 @@ export const ar = {
   thread: (name) => `المحادثة مع ${name}`,
   said: (name, content) => `${name}: ${content}`,
   loadingOlder: 'تحميل الرسائل الأقدم',
+  olderFailed: 'تعذّر تحميل الرسائل الأقدم.',
   loading: 'تحميل',
   offline: 'أنت غير متصل. ما تكتبه سيُرسل لاحقًا.',
   reconnecting: 'إعادة الاتصال. ما تكتبه سيُرسل.',
@@ -109,7 +116,7 @@ export const ar = {
   cannotStartTitle: 'يمكنك الرد على كل من يراسلك',
   cannotStart: (tier, days) => `مع العضوية ${tier} ترد بحرية، ويُحفظ ما تكتبه لمدة ${counted(days, DAYS)}. مع العضوية المميزة تبدأ المحادثات أيضًا`
     + ` وتبقى كلماتك ${digits.format(180)} يومًا، ومع المميزة بلس سنة كاملة.`,
-  theyWriteFirst: 'يمكنه مراسلتك أولًا',
+  replyOnly: 'يمكنك الرد إن وصلتك رسالة',
   takesNone: 'لا يستقبل رسائل جديدة',
   typeToFind: 'اكتب اسمًا لتجد أحدًا.',
   graceNotice: (date) => `تغيّرت عضويتك. تبقى رسائلك بمدتها السابقة حتى ${date}.`,

@@ -9,6 +9,12 @@ const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 /** @type {Record<string, string>} */
 const TIERS = { free: 'Free', privileged: 'Privileged', privileged_plus: 'Privileged Plus' };
 
+/** What a larger plan would keep; the largest has none above it. @type {Record<string, string>} */
+const LONGER = {
+  free: '; with Privileged for 180 days, with Privileged Plus for a year.',
+  privileged: '; with Privileged Plus for a year.',
+};
+
 /** What to do about each code; where the server's own sentence says it best, it is shown instead. @type {Record<string, string>} */
 const PROBLEMS = {
   NETWORK: 'The server cannot be reached right now.',
@@ -51,7 +57,7 @@ export const en = {
   noHits: /** @param {string} text */ (text) => `Nobody and nothing found for “${text}”.`,
   members: 'Members',
   startOfThread: /** @param {string} name */ (name) => `This is where you and ${name} begin.`,
-  keptDays: /** @param {number} days */ (days) => `What you write here is kept for ${plural(days, 'day', 'days')}.`,
+  keptDays: /** @param {string} tier @param {number} days */ (tier, days) => `What you write here is kept for ${plural(days, 'day', 'days')}${LONGER[tier] ?? '.'}`,
   newDivider: 'New',
   newMessages: /** @param {number} count */ (count) => plural(count, 'new message', 'new messages'),
   toNewest: 'Jump to the newest message',
@@ -77,6 +83,7 @@ export const en = {
   thread: /** @param {string} name */ (name) => `Conversation with ${name}`,
   said: /** @param {string} name @param {string} content */ (name, content) => `${name}: ${content}`,
   loadingOlder: 'Loading earlier messages',
+  olderFailed: 'Earlier messages could not be loaded.',
   loading: 'Loading',
   offline: 'You are offline. What you write will be sent.',
   reconnecting: 'Reconnecting. What you write will be sent.',
@@ -91,7 +98,7 @@ export const en = {
   cannotStart: /** @param {string} tier @param {number} days */ (tier, days) => `With ${tier} you answer freely, and what you write is kept `
     + `for ${plural(days, 'day', 'days')}. With Privileged you also start conversations, and your words stay for 180 days; with Privileged Plus, `
     + 'for a year.',
-  theyWriteFirst: 'Can write to you first',
+  replyOnly: 'You can reply if they write',
   takesNone: 'Takes no new messages',
   typeToFind: 'Type a name to find somebody.',
   graceNotice: /** @param {string} date */ (date) => `Your plan has changed. Your messages keep their old time until ${date}.`,
