@@ -308,7 +308,7 @@ def test_the_demo_is_not_there_under_serve(client: Client, server: RunningServer
         nobody.get("/"),
         nobody.post("/demo/sign-in", json={"username": "ada"}),
         nobody.get("/demo/members"),
-        *(nobody.get(f"/ui/demo.{kind}") for kind in ("html", "js", "css")),
+        *(nobody.get(f"/ui/demo.{kind}") for kind in ("html", "js", "css", "svg")),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
 
@@ -324,6 +324,9 @@ def test_another_origin_may_ask(client: Client, server: RunningServer) -> None:
     )
     assert answer.status_code in {200, 204}
     assert answer.headers["access-control-allow-origin"] in {"*", "https://shop.example"}
+    origin = {"origin": "https://shop.example"}
+    script = client(server).get("/ui/index.js", headers=origin)
+    assert script.headers["access-control-allow-origin"] in {"*", "https://shop.example"}
 
 
 def test_every_answer_is_one_that_the_document_names(ada: httpx.Client, conversation: str) -> None:

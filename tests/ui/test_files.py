@@ -17,6 +17,17 @@ from bookconnect_dm.content import SPACE
 UI = Path(bookconnect_dm.__file__).parent / "ui"
 VENDOR = UI / "vendor"
 PURE = Path(__file__).parent / "pure"
+HAZARDS = (
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "eval(",
+    "new Function",
+    "document.write",
+    "document.cookie",
+    "postMessage",
+    "srcdoc",
+)
 
 
 def _node(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +72,20 @@ def test_trimming_list_is_the_server_s() -> None:
     assert characters == set(SPACE)
 
 
+def test_the_table_of_tests_names_tests_that_are_there() -> None:
+    """docs/explain/page-states.md says what shows each thing that the page does."""
+    folder = Path(__file__).parent
+    table = (folder.parents[1] / "docs" / "explain" / "page-states.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", table))
+    there = {
+        name
+        for path in folder.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 30
+    assert named <= there, named - there
+
+
 def test_every_module_says_what_it_is_for() -> None:
     """In charge of, knows about, does not know about."""
     for path in UI.rglob("*.js"):
@@ -80,6 +105,6 @@ def test_no_module_needs_anything_from_outside_the_folder() -> None:
         code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
         for target in re.findall(r"(?:from|import) '([^']+)'", code):
             assert (path.parent / target).is_file(), f"{path}: {target}"
-        for hazard in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "new Function"):
+        for hazard in HAZARDS:
             assert hazard not in code, f"{path}: {hazard}"
         assert " style=" not in code, f"{path}: a strict policy refuses inline styles"

@@ -130,6 +130,10 @@ def test_attacks_stay_text_wherever_they_stand(paper: OpenPaper) -> None:
         talk = shop.converse(member)
         if not attack.startswith("http"):  # that would be a picture like any other
             shop.rows[talk]["other_participant"]["avatar_url"] = attack
+        elif at % 2:
+            shop.rows[talk]["other_participant"]["avatar_url"] = "/\\elsewhere.example/x.png"
+        else:
+            shop.rows[talk]["other_participant"]["avatar_url"] = "//elsewhere.example/x.png"
         shop.put(talk, member, attack, at=datetime.now(UTC) - timedelta(minutes=30 - at))
     shop.page_size = 100
     everything = shop.converse(shop.ben)

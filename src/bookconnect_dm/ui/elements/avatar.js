@@ -5,7 +5,7 @@
 import { LitElement, css, html, nothing } from '../vendor/lit.js';
 import { hueOf, initials } from '../text/person.js';
 
-const SAFE_PICTURE = /^(?:https?:\/\/|\/(?!\/)|data:image\/(?:png|jpeg|webp|gif);)/iu;
+const SAFE_PICTURE = /^(?:https?:\/\/|\/(?![/\\])|data:image\/(?:png|jpeg|webp|gif);)/iu;
 
 /** A face of 44 px; decoration, since the name always stands beside it. */
 export class BookconnectAvatar extends LitElement {
