@@ -117,11 +117,11 @@ def _unread(shop: PaperShop) -> str:
     return talk
 
 
-def _long(shop: PaperShop) -> str:
+def _long(shop: PaperShop, chapters: int = 40) -> str:
     talk = shop.converse(shop.ben)
     _stream(shop, talk, shop.ben, [
         (at % 3 == 0, f"Chapter {at}: " + "and then " * (at % 5) + "a turn.", 400 - 6 * at)
-        for at in range(40)
+        for at in range(chapters)
     ])  # fmt: skip
     return talk
 
@@ -227,6 +227,15 @@ def _pill(ada: PaperWindow, shop: PaperShop, talk: str) -> None:
     for text in ("There is more", "And more"):
         shop.say(talk, shop.ben, text)
     expect(ada.page.locator("bookconnect-thread .pill")).to_contain_text("2 new messages")
+
+
+def _older_failed(ada: PaperWindow, shop: PaperShop, _: str) -> None:
+    _thread(ada)
+    shop.refuses[MESSAGES] = (503, {"code": "UNAVAILABLE", "detail": "Try again in a moment."})
+    ada.page.set_viewport_size({"width": 375, "height": 740})
+    for _ in range(2):  # what is said at the top takes room of its own there
+        ada.thread.locator(".scroller").evaluate("it => { it.scrollTop = -1e6 }")
+        expect(ada.thread.locator("[data-act=older]")).to_be_in_viewport()
 
 
 def _failed(ada: PaperWindow, shop: PaperShop, _: str) -> None:
@@ -356,6 +365,8 @@ STATES = [
     State("thread-empty", "the beginning", _empty, _draft("")),
     State("thread-loading", "bones in the shape of bubbles", _lively, _stuck(MESSAGES)),
     State("thread-not-loaded", "what happened, one action", _lively, _busy(MESSAGES)),
+    State("thread-older-failed", "what came before, one action",
+          lambda shop: _long(shop, 60), _older_failed),
     State("thread-not-found", "a conversation that is not mine, or not any more",
           lambda _: "01890000-0000-7000-8000-000000000000",
           lambda ada, *_: expect(ada.page.get_by_text("not here any more")).to_be_visible()),

@@ -106,6 +106,9 @@ export class BookconnectMessages extends LitElement {
       .panes.outer .main {
         display: grid;
       }
+      .panes ~ .toast {
+        inset-inline-start: 376px;
+      }
     }
     .toast {
       position: absolute;

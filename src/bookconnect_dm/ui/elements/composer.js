@@ -35,10 +35,12 @@ export class BookconnectComposer extends LitElement {
       flex: 1;
       min-width: 0;
       display: flex;
+      padding-block: 9px;
       border: 1px solid var(--_line);
       border-radius: 22px;
       background: var(--_surface);
       overflow: hidden;
+      cursor: text;
     }
     .field:focus-within {
       outline: 2px solid color-mix(in srgb, var(--_focus) 75%, transparent);
@@ -47,9 +49,10 @@ export class BookconnectComposer extends LitElement {
     textarea {
       display: block;
       width: 100%;
-      min-height: 42px;
-      max-height: calc(6 * 1.45em + 18px);
-      padding: 9px 16px;
+      min-height: 24px;
+      /* Whole lines: the space above and below is the field's, and does not scroll. */
+      max-height: calc(6 * 1.45em);
+      padding: 0 16px;
       border: 0;
       outline: 0;
       background: none;
@@ -58,8 +61,11 @@ export class BookconnectComposer extends LitElement {
       line-height: 1.45;
       field-sizing: content;
       overflow-y: auto;
-      scroll-padding-block: 9px;
       scrollbar-width: thin;
+    }
+    /* The field has the ring. */
+    textarea:focus-visible {
+      outline: 0;
     }
     textarea::placeholder {
       color: var(--_soft);
@@ -124,9 +130,9 @@ export class BookconnectComposer extends LitElement {
     const ready = left >= 0 && toContent(this.text) !== '';
     return html`
       <form @submit=${this.#submit}>
-        <div class="field"><textarea rows="1" dir="auto" enterkeyhint="enter" autocapitalize="sentences"
+        <label class="field"><textarea rows="1" dir="auto" enterkeyhint="enter" autocapitalize="sentences"
           placeholder=${this.words.write} aria-label=${this.words.writeTo(this.name)} aria-describedby="count"
-          .value=${live(this.text)} @input=${this.#typed} @keydown=${this.#keyed}></textarea></div>
+          .value=${live(this.text)} @input=${this.#typed} @keydown=${this.#keyed}></textarea></label>
         <button class="send ${ready ? 'ready' : ''}" aria-label=${this.words.send} title=${this.words.send} ?disabled=${!ready}>${sendIcon()}</button>
       </form>
       <p id="count" class="count ${left < 0 ? 'over' : ''}" ?hidden=${length < COUNT_FROM} aria-live=${left <= 20 ? 'polite' : 'off'}>${length < COUNT_FROM ? nothing : this.words.left(left)}</p>`;

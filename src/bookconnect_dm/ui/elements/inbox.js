@@ -57,7 +57,7 @@ export class BookconnectInbox extends LitElement {
       background: var(--_paper);
       color: var(--_soft);
       font-size: 14px;
-      text-wrap: pretty;
+      text-wrap: balance;
     }
     .link {
       display: inline-grid;

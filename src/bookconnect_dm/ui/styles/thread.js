@@ -299,7 +299,7 @@ export const lines = css`
   .under .why {
     display: inline-flex;
     gap: 6px;
-    text-wrap: pretty;
+    text-wrap: balance;
   }
   .under .why svg {
     margin-top: 1px;

@@ -25,7 +25,7 @@ const PROBLEMS = {
   PERMISSION_DENIED: 'You may not do this.',
   CONVERSATION_NOT_FOUND: 'This conversation is not here any more.',
   USER_NOT_FOUND: 'This member is not in your stores.',
-  CONFLICT: 'This message could not be sent as it is.',
+  CONFLICT: 'It cannot be sent as it is.',
   LEGAL_HOLD: 'This conversation is being kept for now, so nothing in it can be deleted.',
 };
 
