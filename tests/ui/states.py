@@ -233,7 +233,7 @@ def _older_failed(ada: PaperWindow, shop: PaperShop, _: str) -> None:
     _thread(ada)
     shop.refuses[MESSAGES] = (503, {"code": "UNAVAILABLE", "detail": "Try again in a moment."})
     ada.page.set_viewport_size({"width": 375, "height": 740})
-    for _ in range(2):  # what is said at the top takes room of its own there
+    for _time in range(2):  # what is said at the top takes room of its own there
         ada.thread.locator(".scroller").evaluate("it => { it.scrollTop = -1e6 }")
         expect(ada.thread.locator("[data-act=older]")).to_be_in_viewport()
 

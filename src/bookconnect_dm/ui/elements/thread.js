@@ -25,8 +25,6 @@ import { unchanged } from './unchanged.js';
 /** @typedef {import('../state/chunks.js').Chunk} Chunk */
 
 const LOAD_OLDER_PX = 600;
-/** From so many messages on, what is out of sight is not laid out; its height is then a guess, which a short thread need not live with. */
-const LONG = 150;
 
 /** The thread of one conversation. */
 export class BookconnectThread extends LitElement {
@@ -184,8 +182,7 @@ export class BookconnectThread extends LitElement {
     const tab_stop = this.#chunks.some(({ ids }) => ids.has(this.#tab_stop)) ? this.#tab_stop : this.#lastBubble()?.id;
     const today = dayOf(state.now_ms, this.voice.place);
     const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
-    const shape = this.#items.length > LONG ? 'chunk long' : 'chunk';
-    return repeat(this.#chunks, ({ key }) => key, (chunk) => html`<ol class="${shape} of-${Math.ceil((4 * chunk.ids.size) / MOST)}">${unchanged(
+    return repeat(this.#chunks, ({ key }) => key, (chunk) => html`<ol class="chunk ${chunk.far ? 'far' : ''} of-${Math.ceil((4 * chunk.ids.size) / MOST)}">${unchanged(
       [chunk, ...this.#about(chunk, state, held, tab_stop, soon), this.voice, this.name, today],
       () => repeat(chunk.items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
     )}</ol>`);

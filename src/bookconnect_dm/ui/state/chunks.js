@@ -11,14 +11,17 @@
  * @property {Set<string>} ids  of the messages in it
  * @property {string} soonest  when the first of them expires
  * @property {boolean} waits  something in it is on its way
+ * @property {boolean} far  it came on top of many: need not be laid out while it is out of sight
  */
 
 /** So many messages are a piece: about a screen of them. The browser looks at each piece in each frame, and lays a piece out as a whole. */
 export const MOST = 24;
+/** On top of so many, pieces are far. It is decided once: what is on screen would jump if its height became a guess. */
+const MANY = 150;
 const NEVER = '~';
 
-/** @param {string} key @returns {Chunk} */
-const empty = (key) => ({ key, items: [], ids: new Set(), soonest: NEVER, waits: false });
+/** @param {string} key @param {boolean} far @returns {Chunk} */
+const empty = (key, far) => ({ key, items: [], ids: new Set(), soonest: NEVER, waits: false, far });
 
 /** The pieces that end before the first item that is another than before; the one after them may have grown. @param {Chunk[]} before @param {number} same */
 function untouched(before, same) {
@@ -40,8 +43,8 @@ function untouchedBelow(before, same_end) {
   return { kept: before.slice(kept), count };
 }
 
-/** @param {Item[]} items @param {Map<string, Chunk>} known  where a piece began the time before, one begins again */
-function cut(items, known) {
+/** @param {Item[]} items @param {Map<string, Chunk>} known  where a piece began the time before, one begins again @param {boolean} far */
+function cut(items, known, far) {
   /** @type {Chunk[]} */
   const chunks = [];
   /** A day and a divider stand with the message that they are for. @type {Item[]} */
@@ -51,7 +54,7 @@ function cut(items, known) {
     if (item.kind !== 'bubble') continue;
     const { bubble } = item;
     let chunk = chunks[chunks.length - 1];
-    if (!chunk || chunk.ids.size >= MOST || known.has(bubble.id)) chunks.push(chunk = empty(bubble.id));
+    if (!chunk || chunk.ids.size >= MOST || known.has(bubble.id)) chunks.push(chunk = empty(bubble.id, known.get(bubble.id)?.far ?? far));
     chunk.items.push(...above);
     above = [];
     chunk.ids.add(bubble.id);
@@ -75,6 +78,6 @@ export function chunksOf(items, before = [], same = 0, same_end = 0) {
   const above = untouched(before, same);
   const below = untouchedBelow(before, same_end);
   const known = new Map(before.slice(above.kept.length, before.length - below.kept.length).map((chunk) => [chunk.key, chunk]));
-  const made = cut(items.slice(above.count, items.length - below.count), known).map((chunk) => sameAs(chunk, known.get(chunk.key)));
+  const made = cut(items.slice(above.count, items.length - below.count), known, same_end > MANY).map((chunk) => sameAs(chunk, known.get(chunk.key)));
   return [...above.kept, ...made, ...below.kept];
 }

@@ -187,10 +187,12 @@ export const lines = css`
     opacity: 0.45;
   }
   .chunk {
+    /* Far or near, the same distances. */
+    display: flow-root;
     margin-inline: -16px;
     padding: 0 16px 1px;
   }
-  .chunk.long {
+  .chunk.far {
     content-visibility: auto;
   }
   /* About as high as so many messages are, until they have been seen. */
