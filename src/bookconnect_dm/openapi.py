@@ -334,7 +334,9 @@ def _operation(operation: Operation) -> Json:
         made["security"] = [{"bearer": []}]
     if operation.body:
         made["requestBody"] = {
-            "required": any(one.required for one in msgspec.structs.fields(operation.body)),
+            # A start needs one of two names, which no field of it says by itself.
+            "required": operation.body is wire.StartRequest
+            or any(one.required for one in msgspec.structs.fields(operation.body)),
             "content": {"application/json": {"schema": _ref(operation.body)}},
         }
     return made

@@ -87,6 +87,16 @@ def test_the_document_allows_just_the_cursors_that_name_a_time(text: str, is_one
     assert bool(found) == is_one
 
 
+@pytest.mark.parametrize("operation", OPERATIONS + DEMO_OPERATIONS, ids=lambda o: o.name)
+def test_a_body_may_be_left_out_just_where_an_empty_one_is_right(operation: Operation) -> None:
+    if operation.body is None:
+        return
+    made = document(demo=True)
+    told = made["paths"][operation.path][operation.method.lower()]["requestBody"]["required"]
+    schema = {"$ref": f"#/components/schemas/{operation.body.__name__}", **made}
+    assert told != jsonschema_rs.is_valid(schema, {})
+
+
 def test_every_reference_of_the_document_leads_somewhere() -> None:
     made = document(demo=True)
     text = json.dumps(made)
