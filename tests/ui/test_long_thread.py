@@ -123,7 +123,7 @@ def _work(ada: PaperWindow) -> dict[str, int]:
 def test_a_long_talk_costs_what_a_short_one_costs(paper: OpenPaper) -> None:
     """A message touches a handful of nodes, scrolling none, a hover two lines, a page itself."""
     shop = PaperShop()
-    shop.page_size = LONG // 5
+    shop.page_size = 600  # of more, a page at its end would let go
     talk = _long_talk(shop)
     ada = paper(shop).enter(talk)
     expect(ada.bubbles).to_have_count(shop.page_size)
