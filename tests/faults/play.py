@@ -250,6 +250,7 @@ class Play:
         finally:
             for actor in self.cast:
                 await actor.close()
+            await asyncio.sleep(0.1)  # what was cut is closed in the loop's next turns
 
     async def _meet(self) -> None:
         async with asyncio.TaskGroup() as group:
