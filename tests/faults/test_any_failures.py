@@ -50,8 +50,8 @@ def stage(_clusters: Path) -> Iterator[Stage]:
         cluster.destroy()
 
 
-# uvloop may lose a connection whose making is cancelled in the moment in which it succeeds. A client
-# that keeps one open is found by its own tests, which run on asyncio's loop.
+# uvloop may lose a connection whose making is cancelled in the moment in which it succeeds. A
+# client that keeps one open is found by its own tests, which run on asyncio's loop.
 @pytest.mark.filterwarnings("ignore:.*UVHandle.__dealloc__:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everybody_knows_in_the_end_what_is_stored(
