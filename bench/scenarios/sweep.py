@@ -222,7 +222,12 @@ def play(bench: Bench) -> Report:
                    values=[r.busy.p99_ms for r in results], target=2.0 if is_gentle else None,
                    baseline_is="quiet", baseline=[r.quiet.p99_ms for r in results]),
             Figure(what=f"longest batch, {name}", unit="ms",
-                   values=[r.sweep.longest_batch_ms for r in results]),
+                   values=[r.sweep.longest_batch_ms for r in results],
+                   note="no lock of the sweep's is held for longer"),
+            Figure(what=f"log written, {name}", unit="MB",
+                   values=[r.sweep.wal_mb for r in results]),
+            Figure(what=f"table and indexes grew, {name}", unit="MB",
+                   values=[r.sweep.table_growth_mb for r in results]),
         ]  # fmt: skip
     return Report(
         scenario="sweep",
