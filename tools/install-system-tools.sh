@@ -18,6 +18,10 @@ if [ -z "${CHROMIUM:-}" ] && ! command -v chromium > /dev/null; then
     need chromium "chromium, or CHROMIUM=/path/to/it"
 fi
 
+if [ -x /sbin/ldconfig ] && ! /sbin/ldconfig -p | grep -q 'libatomic\.so\.1 '; then
+    need libatomic1 "libatomic (Playwright's driver is linked with it)"
+fi
+
 if [ ! -x "${PG15_BIN:-/usr/lib/postgresql/15/bin}/postgres" ]; then
     need postgresql-15 "PostgreSQL 15, or PG15_BIN=/path/to/its/bin"
 fi
