@@ -38,6 +38,8 @@ __all__ = ["Play", "Stage"]
 T = TypeVar("T")
 
 GIVE_UP_S = 90.0
+PATIENCE_S = 90.0
+"""For a server to stop or to start, on a machine that does other work."""
 BY_SOCKET = 0.1
 """The share of sends that go over a socket, as the page sends them."""
 HOST_IS_AWAY = 0.05
@@ -290,11 +292,11 @@ class Play:
     async def _blow(self, blow: Blow) -> None:
         server = self._stage.servers[blow.server]
         if blow.kind == "sigterm":
-            assert await asyncio.to_thread(server.stop) == 0
-            await asyncio.to_thread(server.start)
+            assert await asyncio.to_thread(server.stop, PATIENCE_S) == 0
+            await asyncio.to_thread(server.start, timeout_s=PATIENCE_S)
         elif blow.kind == "kill":
             await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(server.start, timeout_s=PATIENCE_S)
         elif blow.kind == "cut_all":
             for actor in self.cast:
                 actor.weather.cut()
@@ -307,7 +309,7 @@ class Play:
         else:
             await asyncio.to_thread(self._stage.db.cluster.crash)
             for one in self._stage.servers:
-                await asyncio.to_thread(one.wait_for, 200)
+                await asyncio.to_thread(one.wait_for, 200, timeout_s=PATIENCE_S)
 
     # -- afterwards
 
