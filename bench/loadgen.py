@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from bench.asking import Asking
+from bench.glimpses import Glimpses
 from bench.returning import Returning
 from bench.talk import Talk
 
@@ -42,10 +43,15 @@ async def _ask(spec: dict[str, Any]) -> dict[str, Any]:
     return await Asking(spec, say).run()
 
 
+async def _glimpse(spec: dict[str, Any]) -> dict[str, Any]:
+    return await Glimpses(spec, say).run()
+
+
 def main() -> None:
     """Do it."""
     spec = json.load(sys.stdin)
-    load = {"talk": _talk, "return": _return, "ask": _ask}[spec["load"]]
+    loads = {"talk": _talk, "return": _return, "ask": _ask, "glimpses": _glimpse}
+    load = loads[spec["load"]]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         say("result", result=runner.run(load(spec)))
 
