@@ -55,11 +55,7 @@ def decode_body(data: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
     except msgspec.ValidationError as error:
         raise _malformed_from(error, what="body") from None
     except _UNREADABLE as error:
-        value = _lenient(data, error, what="body")
-        try:
-            return msgspec.convert(value, decoder.type)
-        except msgspec.ValidationError as found:
-            raise _malformed_from(found, what="body") from None
+        return _converted(_lenient(data, error, what="body"), decoder, what="body")
 
 
 def _second_look(
@@ -71,10 +67,7 @@ def _second_look(
     if isinstance(kind, str) and kind not in known:
         return None
     ref = _ref_of(value)
-    try:
-        frame = msgspec.convert(value, decoder.type)
-    except msgspec.ValidationError as found:
-        raise _malformed_from(found, what="frame", ref=ref) from None
+    frame = _converted(value, decoder, what="frame", ref=ref)
     if ref is None and getattr(frame, "ref", UNSET) is not UNSET:
         raise MalformedError("A ref is text or a whole number.", field="ref")
     return frame
@@ -89,6 +82,18 @@ def _lenient(data: bytes | str, error: Exception, *, what: str) -> object:
         return json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise _malformed_from(error, what=what) from None
+
+
+def _converted(
+    value: object, decoder: msgspec.json.Decoder[_T], *, what: str, ref: Ref | None = None
+) -> _T:
+    try:
+        return msgspec.convert(value, decoder.type)
+    except msgspec.ValidationError as found:
+        raise _malformed_from(found, what=what, ref=ref) from None
+    except UnicodeError:
+        detail = f"The {what} has a field whose name holds half a character."
+        raise MalformedError(detail, ref=ref) from None
 
 
 def _refuse(constant: str) -> None:

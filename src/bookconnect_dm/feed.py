@@ -34,7 +34,7 @@ from bookconnect_dm.events import STALE_S, Assembler, Transaction
 from bookconnect_dm.pgoutput import format_lsn, parse_lsn
 from bookconnect_dm.progress import FeedFacts, Progress
 from bookconnect_dm.standby import FOLLOW_S, Following, Primary, ask_for_snapshots
-from bookconnect_dm.visibility import wait_until_visible
+from bookconnect_dm.visibility import Visibility
 
 __all__ = ["Feed", "FeedError", "FeedFacts", "slot_name"]
 
@@ -108,6 +108,7 @@ class Feed:
         self._on_gap = on_gap
         self._on_note = on_note
         self._primary = primary
+        self._visibility = Visibility(primary.snapshot) if primary else None
         self._look_s = look_s
         self._following = Following(follow_s)
         self._is_standby = False
@@ -263,6 +264,8 @@ class Feed:
         async with asyncio.timeout(COMMAND_S):
             await connection.execute(command)
         self._system = system
+        if self._visibility:
+            self._visibility.forget()
         self._backend_pid = connection.pgconn.backend_pid
         self._progress.start_at(start, time.monotonic())
         return was_lost
@@ -418,8 +421,8 @@ class Feed:
             try:
                 transaction = assembler.take(pgoutput.decode(frame.payload))
                 if transaction is not None:
-                    if transaction.membership and self._primary:
-                        await wait_until_visible(transaction.xid, self._primary.snapshot)
+                    if transaction.membership and self._visibility:
+                        await self._visibility.wait(transaction.xid)
                     self._deliver(transaction, frame.sent_at, is_skipped=at == self._skip_lsn)
             except Exception:
                 # Twice at the same place: no accident. It is left out, and everybody told.

@@ -345,6 +345,17 @@ def test_a_body_of_another_kind(ada: httpx.Client, conversation: UUID, media_typ
     problem(answer, "UNSUPPORTED_MEDIA_TYPE")
 
 
+def test_half_a_character_in_a_name_is_no_failure_of_ours(ada: httpx.Client) -> None:
+    problem(
+        ada.post(
+            "/v1/sync",
+            content=b'{"\\ud800":1}',
+            headers={"content-type": "application/json"},
+        ),
+        "INVALID_REQUEST",
+    )
+
+
 def test_no_body_at_all_asks_for_nothing_in_particular(
     ada: httpx.Client, conversation: UUID
 ) -> None:

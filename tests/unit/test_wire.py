@@ -30,6 +30,16 @@ def malformed(frame: object) -> wire.MalformedError:
     return caught.value
 
 
+def test_half_a_character_in_a_name_is_malformed_and_the_ref_comes_back() -> None:
+    found = malformed('{"type":"send","ref":7,"\\ud800":2}')
+    assert "half a character" in found.detail
+    assert found.ref == 7
+    decoder = msgspec.json.Decoder(wire.SyncRequest)
+    for body in (b'{"\\ud800":1}', b'{"epoch":"e","positions":{"\\ud800":"x"}}'):
+        with pytest.raises(wire.MalformedError):
+            wire.decode_body(body, decoder)
+
+
 # --- what clients send ----------------------------------------------------------------------
 
 
