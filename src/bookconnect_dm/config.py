@@ -159,10 +159,10 @@ class Settings:
             )
         read = _Reader(env)
         found = cls(
-            database_url=read.text("DATABASE_URL"),
-            admin_url=read.text("ADMIN_URL"),
-            feed_url=read.text("FEED_URL"),
-            retention_url=read.text("RETENTION_URL"),
+            database_url=read.address("DATABASE_URL"),
+            admin_url=read.address("ADMIN_URL"),
+            feed_url=read.address("FEED_URL"),
+            retention_url=read.address("RETENTION_URL"),
             retention_schedule=read.times("RETENTION_SCHEDULE", ("01:00", "02:00")),
             retention_look_seconds=read.number("RETENTION_LOOK_SECONDS", 30, least=0.05, most=3600),
             host_adapter=read.adapter("HOST_ADAPTER", "standalone"),
@@ -246,6 +246,18 @@ def _unknown_names(env: Mapping[str, str]) -> list[str]:
     return sorted(n for n in env if n.startswith(PREFIX + "LIMIT_") and n not in SETTING_NAMES)
 
 
+def _is_address(value: str) -> bool:
+    """Whether the driver can read it: a URL, or words such as `host=db user=ada`."""
+    if re.match(r"[a-z_]+\s*=", value):
+        return True
+    found = re.fullmatch(r"postgres(?:ql)?://([^/?]*)([/?].*)?", value)
+    if found is None or re.search(r"%(?![0-9A-Fa-f]{2})", value):
+        return False
+    user, _, hosts = found[1].rpartition("@")
+    is_host = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d*)?").fullmatch
+    return "@" not in user and all(map(is_host, hosts.split(",")))
+
+
 class _Reader:
     """Reads one variable at a time and says clearly what is wrong with it."""
 
@@ -254,6 +266,16 @@ class _Reader:
 
     def text(self, name: str, default: str = "") -> str:
         return self._env.get(PREFIX + name, "").strip() or default
+
+    def address(self, name: str) -> str:
+        """An address of PostgreSQL. The driver would quote a wrong one, password and all."""
+        value = self.text(name)
+        if value and not _is_address(value):
+            raise SettingsError(
+                f"{PREFIX}{name} is no address of PostgreSQL: write postgresql://user:password@host"
+                "/database, with : / ? @ % in a password percent-encoded and no quotes around it."
+            )
+        return value
 
     def choice(self, name: str, default: _Choice, allowed: tuple[_Choice, ...]) -> _Choice:
         value = self.text(name, default).lower()

@@ -142,3 +142,37 @@ def test_every_setting_has_its_variable() -> None:
 def test_limits_can_all_be_off() -> None:
     off = LimitSettings.off()
     assert off.sends_per_second == off.starts_per_hour == off.sockets == off.frames_per_second == 0
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "ADMIN_URL", "FEED_URL", "RETENTION_URL"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://owner:s3cret@h/d",
+        "mysql://owner:s3cret@h/d",
+        "'postgresql://owner:s3cret@h/d'",
+        "postgresql://owner:s3cret%zz@h/d",
+        "postgresql://owner:s3c@ret@h/d",
+        "postgresql://owner:s3c/ret@h/d",
+        "postgresql://owner:x@[s3cret/d",
+        "owner:s3cret@h/d",
+    ],
+)
+def test_a_wrong_address_is_refused_and_never_quoted(name: str, address: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(**{name: address})
+    assert f"{PREFIX}{name} is no address" in str(refused.value)
+    assert "s3c" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://h",
+        "postgres://u:p%40ss@h:5432,[::1]:5433/d?sslmode=require",
+        "postgresql:///d?host=/var/run/postgresql",
+        "host=/var/run/postgresql dbname=d",
+    ],
+)
+def test_all_that_the_driver_reads_is_an_address(address: str) -> None:
+    assert read(DATABASE_URL=address).database_url == address
