@@ -270,18 +270,21 @@ class Server:
     async def _watch_backups(self) -> None:
         """How old the backups are, for the metrics; the files are not looked at by a scrape."""
         repository = Repository(Path(self.settings.backup_folder))
+        is_known = False
         while True:
-            # Nobody has to back a demo up: what there never was is not news.
-            if repository.exists or not self._is_demo:
-                try:
+            try:
+                # Nobody has to back a demo up: what there never was is not news.
+                if repository.exists or not self._is_demo:
                     state = await asyncio.to_thread(repository.state)
-                except (OSError, ValueError) as error:
-                    log.warning("backups_not_read", error=type(error).__name__)
-                else:
                     times = [
                         at.timestamp() if at else 0.0 for at in (state.newest_at, state.verified_at)
                     ]
                     self.metrics.backups(newest_at=times[0], proved_at=times[1])
+                    is_known = True
+            except (OSError, ValueError) as error:
+                log.warning("backups_not_read", error=type(error).__name__)
+                if not is_known:  # what nobody could ever look at counts as missing: it alarms
+                    self.metrics.backups(newest_at=0.0, proved_at=0.0)
             await asyncio.sleep(BACKUPS_S)
 
     def _publish(self, transaction: Transaction) -> None:
