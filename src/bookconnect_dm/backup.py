@@ -335,9 +335,10 @@ def _try(
 ) -> int:
     account = machine.unprivileged_account()
     scratch = postgres.place_beside("trial")
+    pieces = repository.pieces(line, since=chain[-1].start_lsn)
     recovery.assemble(
         [repository.path_of(one) for one in chain],
-        repository.pieces(line, since=chain[-1].start_lsn),
+        pieces,
         scratch,
         programs=postgres.programs,
         account=account,
@@ -347,6 +348,11 @@ def _try(
         scratch, programs=postgres.programs, account=account, is_scratch=True
     ) as copy:
         copy.recover(None, meanwhile=meanwhile)
+        if broken := copy.broken_piece(pieces):
+            raise RepositoryError(
+                f"The log is damaged in {broken}: moments after it cannot be restored; make a"
+                " backup now, bookconnect-dm backup --full."
+            )
         return asyncio.run(look(copy.url(DATABASE), adapter))
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-from bookconnect_dm import machine
+from bookconnect_dm import log_end, machine
 from bookconnect_dm.machine import Account, MachineError
 
 __all__ = ["MomentNotReachedError", "PrivateCopy", "RecoveryError", "assemble", "clear"]
@@ -144,6 +144,11 @@ class PrivateCopy:
         """The URL of the owner, for this process only."""
         host = quote(str(self._folder), safe="")
         return f"postgresql://{_SUPERUSER}@/{quote(database, safe='')}?host={host}&port=5432"
+
+    def broken_piece(self, pieces: Sequence[Path]) -> str | None:
+        """Once it came to the end of its log: the piece of these at which it broke off, if any."""
+        left_at = log_end.left_at(self.cluster)
+        return None if left_at is None else log_end.broken_piece(pieces, left_at)
 
     def recover(
         self, moment: datetime | None, *, meanwhile: Callable[[], None] | None = None

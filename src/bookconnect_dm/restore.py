@@ -69,10 +69,11 @@ class _Work:
     ) -> Iterator[tuple[recovery.PrivateCopy, bool]]:
         """A private copy at a moment (None: the end), and whether the log reached it."""
         chosen = self.repository.backup_for(line, moment)
+        pieces = self.repository.pieces(line, since=chosen.start_lsn)
         place = self.postgres.place_beside(name)
         recovery.assemble(
             [self.repository.path_of(one) for one in self.repository.chain(chosen)],
-            self.repository.pieces(line, since=chosen.start_lsn),
+            pieces,
             place,
             programs=self.postgres.programs,
             account=self.account,
@@ -85,6 +86,7 @@ class _Work:
                 is_reached = copy.recover(moment, meanwhile=self.meanwhile)
                 if moment is None or not is_reached:
                     self._complain_of_gap(line, chosen)
+                    _complain_of_damage(copy.broken_piece(pieces))
                 yield copy, is_reached
             except BaseException:
                 copy.stop()
@@ -131,6 +133,15 @@ class _Work:
             raise RepositoryError(
                 f"The log of that time lacks {missing}: choose a moment before it was lost."
             )
+
+
+def _complain_of_damage(broken: str | None) -> None:
+    """What was removed after the damage is unknown, and would come back unnoticed."""
+    if broken:
+        raise RepositoryError(
+            f"The log is damaged in {broken}, and nothing after that place can be read: choose a"
+            " moment before it, and --removals-until a moment before it too."
+        )
 
 
 def restore(

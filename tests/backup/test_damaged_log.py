@@ -1,0 +1,112 @@
+"""A damaged byte in the archived log is found, and nothing that was removed after it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from bookconnect_dm import backup, migrate, restore
+from bookconnect_dm.embedded import EmbeddedPostgres
+from bookconnect_dm.repository import Backup, Repository, RepositoryError
+from tests.helpers.postgres import clusters_folder
+
+pytestmark = pytest.mark.durability
+
+SAY = (
+    "insert into public.direct_messages (conversation_id, sender_id, content)"
+    " select conversation_id, user_id, '{}' from public.conversation_participants limit 1"
+)
+
+
+class Archive:
+    """A backup, and three pieces of log after it with words in each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.postgres = EmbeddedPostgres(folder)
+        self.repository = Repository.of(folder, "")
+        with self.postgres:
+            asyncio.run(migrate.up(self.postgres.admin_url, adapter="standalone"))
+            for name in ("members.sql", "conversations.sql"):
+                script = files("bookconnect_dm") / "sql" / "demo" / name
+                self.postgres.run_script(script.read_text("utf-8"))
+            self.first = self._make()
+            self.moment = datetime.now(UTC)
+            for words in ("the first words", "the second words", "the third words"):
+                with psycopg.connect(self.postgres.admin_url, autocommit=True) as connection:
+                    connection.execute(SAY.format(words))
+                    connection.execute("select pg_switch_wal()")
+            # It brings the log; as a backup it would make what is before it unneeded.
+            second = self._make()
+        record = self.repository.path_of(second)
+        record.with_name(f"{record.name}.json").unlink()
+        self.repository.clear()
+
+    def _make(self) -> Backup:
+        return backup.make(
+            self.postgres, self.repository, keep_days=14, tell=print, grow=lambda *_: None
+        ).backup
+
+    @property
+    def whole(self) -> list[Path]:
+        line = self.repository.lines()[-1]
+        return [p for p in self.repository.pieces(line) if p.suffix != ".partial"]
+
+    def prove(self) -> None:
+        backup.prove(
+            self.postgres, self.repository, self.first, is_quick=False, adapter="standalone",
+            tell=print, meanwhile=lambda: None,
+        )  # fmt: skip
+
+    def restore(self, moment: datetime | None, *, until: datetime | None = None) -> int:
+        return restore.restore(
+            self.postgres, self.repository, moment, removals_until=until, tell=print,
+            meanwhile=lambda: None,
+        ).messages  # fmt: skip
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with clusters_folder(in_memory=True) as base:
+        made = Archive(base / "demo")
+        yield made
+        made.postgres.destroy()
+
+
+def flip(piece: Path, at: int) -> None:
+    with piece.open("r+b") as file:
+        file.seek(at)
+        found = file.read(6)
+        file.seek(at)
+        file.write(bytes(byte ^ 0xFF for byte in found))
+
+
+def test_a_damaged_log_is_no_end_of_it(archive: Archive) -> None:
+    archive.prove()
+    last = archive.whole[-1]
+    flip(last, 200)
+    with pytest.raises(RepositoryError, match=f"damaged in {last.name}"):
+        archive.prove()
+    flip(last, 200)
+    archive.prove()
+
+    words = b"the second words"
+    (piece,) = [path for path in archive.whole if words in path.read_bytes()]
+    flip(piece, piece.read_bytes().index(words))
+    damaged = f"damaged in {piece.name}"
+    with pytest.raises(RepositoryError, match=damaged):
+        archive.prove()
+    for moment in (None, archive.moment):
+        with pytest.raises(RepositoryError, match=damaged):
+            archive.restore(moment)
+    with archive.postgres, psycopg.connect(archive.postgres.admin_url) as connection:
+        said = connection.execute(
+            "select count(*) from public.direct_messages where content like 'the % words'"
+        ).fetchone()
+    assert said == (3,), "the old one is untouched"
+    assert archive.restore(archive.moment, until=archive.moment) > 0
