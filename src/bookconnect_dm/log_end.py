@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["broken_piece", "left_at"]
+__all__ = ["broken_piece", "is_short_of", "left_at"]
 
 PAGE: Final = 8_192
 LONG_HEAD: Final = 40
@@ -32,6 +32,13 @@ def left_at(cluster: Path) -> int | None:
     rows = histories[-1].read_text("utf-8").splitlines() if histories else []
     known = [row.split() for row in rows if row.strip() and not row.startswith("#")]
     return _position(known[-1][1]) if known else None
+
+
+def is_short_of(piece: str, cluster: Path) -> bool:
+    """Whether the replay of a cluster ended before it read anything of a piece of its log."""
+    left = left_at(cluster)
+    sizes = [path.stat().st_size for path in (cluster / "pg_wal").glob("?" * _NAME)]
+    return left is not None and bool(sizes) and left <= _begin(piece, max(sizes))
 
 
 def broken_piece(pieces: Sequence[Path], left_at: int) -> str | None:

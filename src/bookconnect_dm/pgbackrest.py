@@ -152,13 +152,18 @@ class Stanza:
             if moment is not None:
                 text = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
                 target = ["--type=time", f"--target={text}", "--target-action=promote"]
+            # Asked for first: the server goes on, and what it adds from now on is not missed.
+            newest = self._newest_piece()
             self._run("restore", f"--pg1-path={place}", *target, meanwhile=meanwhile)
             version = (place / "PG_VERSION").read_text("ascii").strip()
             bin_dir = programs or Path(f"/usr/lib/postgresql/{version}/bin")
             with recovery.PrivateCopy(
                 place, programs=bin_dir, account=account, is_scratch=is_scratch, fetches=True
             ) as copy:
-                yield copy, copy.recover(moment, meanwhile=meanwhile)
+                is_reached = copy.recover(moment, meanwhile=meanwhile)
+                if moment is None or not is_reached:
+                    _complain_of_short(copy, newest)
+                yield copy, is_reached
         except BaseException:
             recovery.clear(place)
             raise
@@ -168,6 +173,12 @@ class Stanza:
         if not backups:
             raise RepositoryError(f"Stanza {self.name} has no backup: run bookconnect-dm backup.")
         return backups[-1]
+
+    def _newest_piece(self) -> str | None:
+        """The newest piece of log in the archive."""
+        found = json.loads(self._run("info", "--output=json"))
+        archives = found[0].get("archive") or [] if found else []
+        return max((one["max"] for one in archives if one.get("max")), default=None)
 
     def _backups(self) -> list[dict[str, Any]]:
         found = json.loads(self._run("info", "--output=json"))
@@ -184,6 +195,16 @@ class Stanza:
             env=passed,
             timeout_s=None,
             meanwhile=meanwhile or (lambda: time.sleep(0)),
+        )
+
+
+def _complain_of_short(copy: recovery.PrivateCopy, newest: str | None) -> None:
+    """What was removed after the place is unknown, and would come back unnoticed."""
+    if newest and copy.is_short_of(newest):
+        raise RepositoryError(
+            f"The log was read to its end before {newest}, so a piece is missing or damaged: run"
+            " pgbackrest verify, and choose a moment before that piece, with --removals-until a"
+            " moment before it too."
         )
 
 

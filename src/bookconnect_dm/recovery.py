@@ -150,6 +150,10 @@ class PrivateCopy:
         left_at = log_end.left_at(self.cluster)
         return None if left_at is None else log_end.broken_piece(pieces, left_at)
 
+    def is_short_of(self, piece: str) -> bool:
+        """Once it came to the end of its log: whether that was before it read of this piece."""
+        return log_end.is_short_of(piece, self.cluster)
+
     def recover(
         self, moment: datetime | None, *, meanwhile: Callable[[], None] | None = None
     ) -> bool:

@@ -167,6 +167,19 @@ def test_back_to_a_second_and_nothing_erased_comes_along(installation: Installat
     assert "is not empty" in said
     installation.run("backup", "verify", *programs)
     assert "proved 20" in installation.run("backup", "list", "--max-age", "1h")
+
+    conversation = world.converse(world.ada, world.ben)
+    world.send(world.ada, conversation, "in a piece that will be damaged")
+    damaged = _put_away(world)
+    world.send(world.ada, conversation, "in a piece after it")
+    _put_away(world)
+    (piece,) = (installation.folder / "repo" / "archive").rglob(f"{damaged}-*")
+    content = piece.read_bytes()
+    piece.write_bytes(content[:200] + bytes(64) + content[264:])
+    again = ("--into", str(installation.folder / "again"), *programs)
+    for to in ("latest", moment):
+        said = installation.run("restore", "--to", to, *again, is_well=False)
+        assert "a piece is missing or damaged" in said
     print("".join(installation.said))
     assert all(
         installation.cluster.embedded.password_of("postgres") not in x for x in installation.said
@@ -184,14 +197,14 @@ def _epoch(url: str) -> str:
     return str(row[0])
 
 
-def _put_away(world: World) -> None:
-    """The log up to here is in the archive; in life this takes archive_timeout at most."""
+def _put_away(world: World) -> str:
+    """The log up to here is in the archive (its piece); in life that takes archive_timeout."""
     segment = world.db.cluster.execute("select pg_walfile_name(pg_switch_wal())")[0][0]
     end = time.monotonic() + 60
     while True:
         done = world.db.cluster.execute("select last_archived_wal from pg_stat_archiver")[0][0]
         if done is not None and str(done)[:24] >= segment:
-            return
+            return str(segment)
         assert time.monotonic() < end, "the archive does not take the log"
         time.sleep(0.05)
 
