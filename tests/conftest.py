@@ -105,6 +105,13 @@ def live_pg(live_cluster: Cluster) -> Iterator[Database]:
 
 
 @pytest.fixture
+def worker_url(live_pg: Database) -> Iterator[str]:
+    """The retention worker's login in `live_pg`."""
+    with live_pg.worker_url() as url:
+        yield url
+
+
+@pytest.fixture
 def live_world(live_pg: Database) -> World:
     """Two stores and six members in `live_pg`."""
     return make_world(live_pg)

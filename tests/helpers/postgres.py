@@ -33,6 +33,7 @@ from tests.helpers import canary
 
 __all__ = [
     "FAST",
+    "WORKER",
     "Cluster",
     "Connection",
     "Database",
@@ -62,6 +63,7 @@ MEMORY = Path("/dev/shm")
 OWNER = "postgres"
 SERVER = "bookconnect_dm_server"
 FEED = "bookconnect_dm_feed"
+WORKER = "retention_worker"
 
 T = TypeVar("T")
 
@@ -432,6 +434,14 @@ class Database:
         with self._borrowed(self.cluster.gate) as connection:
             _take_role(connection, "service_role", json.dumps({"role": "service_role"}))
             yield connection
+
+    @contextlib.contextmanager
+    def worker_url(self) -> Iterator[str]:
+        """A login that has service_role's grants and nothing else, as RETENTION_URL wants it."""
+        self.run(f"create role {WORKER} login in role service_role")
+        self.cluster.embedded.set_password(WORKER)
+        yield self.url(WORKER)
+        self.run(f"drop role {WORKER}")
 
     def run(self, statement: str, *arguments: object, **named: object) -> list[dict[str, Any]]:
         """Run a statement as the owner in a transaction of its own and return its rows."""

@@ -10,8 +10,6 @@ from tests.helpers.postgres import Database
 from tests.retention.clock import Clock
 from tests.retention.world import Stage
 
-WORKER = "retention_worker"
-
 
 @pytest.fixture
 def stage(pg: Database) -> Iterator[Stage]:
@@ -22,11 +20,9 @@ def stage(pg: Database) -> Iterator[Stage]:
 
 @pytest.fixture
 def url(pg: Database) -> Iterator[str]:
-    """A login that has service_role's grants and nothing else, as RETENTION_URL wants it."""
-    pg.run(f"create role {WORKER} login in role service_role")
-    pg.cluster.embedded.set_password(WORKER)
-    yield pg.url(WORKER)
-    pg.run(f"drop role {WORKER}")
+    """The retention worker's login."""
+    with pg.worker_url() as url:
+        yield url
 
 
 @pytest.fixture

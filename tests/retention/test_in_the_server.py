@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from tests.helpers.postgres import Database
 from tests.helpers.server import running_server
 from tests.helpers.world import World
 
-WORKER = "serving_worker"
 KINDS = "select step, sum(messages) as messages from messaging.cleanup_ledger group by step"
-
-
-@pytest.fixture
-def worker_url(live_pg: Database) -> Iterator[str]:
-    """A login with service_role's grants and nothing else."""
-    live_pg.run(f"create role {WORKER} login in role service_role")
-    live_pg.cluster.embedded.set_password(WORKER)
-    yield live_pg.url(WORKER)
-    live_pg.run(f"drop role {WORKER}")
 
 
 def _an_expired_message(world: World) -> None:

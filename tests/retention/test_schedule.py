@@ -15,8 +15,8 @@ from bookconnect_dm import retention
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.retention import Batch, Pace
 from bookconnect_dm.schedule import Plan, last_due, run_for_ever, skipped
+from tests.helpers.postgres import WORKER
 from tests.retention.clock import Clock
-from tests.retention.conftest import WORKER
 from tests.retention.model import DAY
 from tests.retention.world import Stage
 

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import httpx
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.helpers.postgres import Database
 from tests.helpers.server import RunningServer, running_server
 from tests.helpers.world import World
 from tests.retention.clock import Clock
 
-WORKER = "worker_of_two_servers"
 LOOK_S = 0.3
-
-
-@pytest.fixture
-def worker_url(live_pg: Database) -> Iterator[str]:
-    live_pg.run(f"create role {WORKER} login in role service_role")
-    live_pg.cluster.embedded.set_password(WORKER)
-    yield live_pg.url(WORKER)
-    live_pg.run(f"drop role {WORKER}")
 
 
 def figure(server: RunningServer, name: str) -> float | None:

@@ -7,21 +7,18 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from bookconnect_dm.metrics import FAMILIES
-from tests.helpers.postgres import Database
 from tests.helpers.server import RunningServer, running_server, token_for
 from tests.helpers.world import World
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
 DASHBOARD = OPS / "grafana" / "bookconnect-dm.json"
 ALERTS = OPS / "prometheus" / "alerts.yml"
-WORKER = "worker_of_the_dashboard"
 NAME = re.compile(r"\bbookconnect_dm_\w+")
 
 
@@ -46,14 +43,6 @@ def queries() -> list[str]:
     return [
         target["expr"].replace("$instance", ".*") for panel in panels for target in panel["targets"]
     ]
-
-
-@pytest.fixture
-def worker_url(live_pg: Database) -> Iterator[str]:
-    live_pg.run(f"create role {WORKER} login in role service_role")
-    live_pg.cluster.embedded.set_password(WORKER)
-    yield live_pg.url(WORKER)
-    live_pg.run(f"drop role {WORKER}")
 
 
 def lively(world: World, server: RunningServer) -> str:
