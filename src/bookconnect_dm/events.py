@@ -6,7 +6,9 @@ Knows about: our three tables, and the messages of `pgoutput`.
 Does not know: who listens, frames, connections, clocks. `hub` decides who hears of an event.
 
 What nobody is told: expiry (both sides hold `expires_at`, so neither the sweep nor the purge is an
-event), and what an import brings (inserts that are deleted, expired or old when they commit).
+event), and what is deleted or expired when it commits. What is old by then, an import or the work
+of a transaction that was held open, is told as `TooMuch`: positions are past it, so no catch-up
+would bring it.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 STALE_S: Final = 600
-"""A message or deletion this much older than its commit is an import, and no news to anybody."""
+"""A message or deletion this much older than its commit is no news, but history that changed."""
 
 EVENTS_LIMIT: Final = 2_000
 """Events of one transaction; what goes beyond is told as `TooMuch` of its conversation. 2,000 are
@@ -79,7 +81,7 @@ class ExpiryChanged(Struct, frozen=True, gc=False):
 
 
 class TooMuch(Struct, frozen=True, gc=False):
-    """More happened in this conversation at once than is told piece by piece: load it anew."""
+    """More happened in this conversation, or longer ago, than is told by pieces: load it anew."""
 
     conversation_id: str
 
@@ -329,11 +331,15 @@ class Assembler:
     def _sent(self, at: tuple[int, ...], row: Row) -> None:
         sent_at = wire_time(_value(row[at[4]]))
         expires_at = wire_time(_value(row[at[7]]))
-        if sent_at < self._cutoff or expires_at <= self._now:
+        if expires_at <= self._now:
+            return
+        conversation_id = _value(row[at[1]]).decode()
+        if sent_at < self._cutoff:
+            self._tell_too_much(conversation_id)
             return
         message = MessageSent(
             _value(row[at[0]]).decode(),
-            _value(row[at[1]]).decode(),
+            conversation_id,
             _value(row[at[2]]).decode(),
             _value(row[at[3]]).decode(),
             sent_at,
@@ -346,12 +352,14 @@ class Assembler:
         # As bytes they sort as the times do: same form, and "+" sorts before "." and digits.
         if deleted >= expires:
             return  # the sweep's doing
-        deleted_at = wire_time(deleted)
-        if deleted_at < self._cutoff:
-            return  # something else changed in a row that was deleted long ago
         message_id = _value(row[at[0]]).decode()
         self._events.pop(message_id, None)  # what is deleted at the commit nobody gets to read
-        gone = MessageDeleted(message_id, _value(row[at[1]]).decode(), deleted_at)
+        conversation_id = _value(row[at[1]]).decode()
+        deleted_at = wire_time(deleted)
+        if deleted_at < self._cutoff:
+            self._tell_too_much(conversation_id)
+            return
+        gone = MessageDeleted(message_id, conversation_id, deleted_at)
         self._add(("deleted", message_id), gone)
 
     def _changed(self, at: tuple[int, ...], row: Row) -> None:
@@ -396,6 +404,8 @@ class Assembler:
     def _add(self, key: object, event: Event) -> None:
         if len(self._events) < EVENTS_LIMIT:
             self._events[key] = event
-            return
-        conversation_id = event.conversation_id
+        else:
+            self._tell_too_much(event.conversation_id)
+
+    def _tell_too_much(self, conversation_id: str) -> None:
         self._events[("much", conversation_id)] = TooMuch(conversation_id)

@@ -21,6 +21,7 @@ from bookconnect_dm.events import (
     MessageDeleted,
     MessageSent,
     ReadMoved,
+    TooMuch,
     Transaction,
 )
 from bookconnect_dm.feed import Feed, slot_name
@@ -239,7 +240,7 @@ async def test_sweep_and_purge_are_silent(here: World) -> None:
         assert [type(event) for event in heard.events] == [MessageSent]
 
 
-async def test_an_import_is_no_news(here: World) -> None:
+async def test_an_import_is_told_once_for_its_conversation(here: World) -> None:
     conversation = here.converse(here.ada, here.ben)
     async with listening(here.db) as heard:
         with here.db.as_owner() as connection:
@@ -254,6 +255,8 @@ async def test_an_import_is_no_news(here: World) -> None:
         await in_thread(here.send, here.ada, conversation, "live")
         await until(lambda: bool(heard.contents))
         assert heard.contents == ["live"]
+        much = [event for event in heard.events if isinstance(event, TooMuch)]
+        assert much == [TooMuch(str(conversation))]
 
 
 async def test_what_commits_while_the_connection_is_down_is_delivered(

@@ -175,18 +175,33 @@ def test_a_message_changed_in_its_own_transaction_is_shown_as_it_ends() -> None:
     assert (event.content, event.expires_at) == ("hello", "2026-12-01T00:00:00.000000Z")
 
 
+OLD = b"2026-11-22 10:07:59.999999+00"
+
+
 @pytest.mark.parametrize(
     "row",
     [
-        sent(sent_at=b"2026-11-22 10:07:59.999999+00"),
         sent(expires_at=b"2026-11-22 10:18:00+00"),
         sent(deleted_at=b"2026-11-22 10:18:00+00"),
-        changed(deleted_at=b"2026-11-22 10:07:59+00"),
     ],
-    ids=["old", "expired", "deleted", "deleted long ago"],
+    ids=["expired", "deleted"],
 )
-def test_what_an_import_brings_is_no_news(row: pgoutput.Message) -> None:
+def test_what_nobody_could_read_is_no_news(row: pgoutput.Message) -> None:
     assert assembled(row).is_empty
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [sent("m-1", sent_at=OLD), sent("m-2", sent_at=OLD)],
+        [changed(deleted_at=OLD)],
+        [sent(sent_at=OLD), changed(deleted_at=OLD)],
+    ],
+    ids=["sent", "deleted", "both"],
+)
+def test_what_is_old_when_it_commits_is_loaded_anew(rows: list[pgoutput.Message]) -> None:
+    """Held open, or imported: no catch-up brings what positions are past."""
+    assert events_of(*rows) == (TooMuch(C),)
 
 
 def test_a_message_of_nine_minutes_ago_is_news() -> None:
