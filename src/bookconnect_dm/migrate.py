@@ -274,6 +274,9 @@ def _undone(applied: Applied, to: int) -> list[str]:
     strangers = [name for name in applied if migrations.rollback_of(name) is None]
     if strangers:
         raise _newer(strangers)
+    newest = migrations.newest_of(applied)
+    if to > newest:
+        raise CommandError(f"There is no migration {to} here: the newest is {newest}.")
     return migrations.undone(applied, to=to)
 
 

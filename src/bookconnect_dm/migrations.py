@@ -112,6 +112,11 @@ def number_of(name: str) -> int:
     return int(parts[1]) if parts else _CATALOG
 
 
+def newest_of(names: Iterable[str]) -> int:
+    """Give the highest number among migrations, the catalog's aside."""
+    return max((n for n in map(number_of, names) if n < _CATALOG), default=0)
+
+
 def undone(names: Iterable[str], *, to: int) -> list[str]:
     """List what goes when an installation is rolled back to migration `to`, last first.
 

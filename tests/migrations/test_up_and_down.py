@@ -35,6 +35,12 @@ def test_down_leaves_the_host_as_it_was(fresh: Database) -> None:
         assert left == before
 
 
+def test_down_to_a_migration_that_is_not_there_takes_nothing(pg: Database) -> None:
+    with pytest.raises(CommandError, match=r"no migration 99 here: the newest is 6\."):
+        down(pg, to=99)
+    assert findings(pg) == []
+
+
 def test_up_again_finds_nothing_to_do(pg: Database) -> None:
     before = pg.run("select name, applied_at from messaging.migrations order by name")
     assert up(pg) == []
