@@ -12,8 +12,10 @@ One run is one transaction: an interrupted migration has not happened.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,13 +30,16 @@ __all__ = ["Finding", "State", "down", "export_supabase", "plan", "status", "up"
 OLDEST_POSTGRES: Final = 15
 LOCK_POLL_S: Final = 0.1
 LOCK_ATTEMPTS: Final = 600
-TABLE_WAITS_MS: Final = (*[50] * 30, *[100] * 20, 1_600, *[150] * 20, 1_600, *[200] * 20, 1_600)
-"""How long each attempt waits for the tables. While we wait members queue behind us, and one who
-holds a table may need another that we hold: so short, and often. A few are longer than
-deadlock_timeout, after which PostgreSQL sends its own vacuum out of the way; by then it may also
-have taken us for one half of a deadlock, so none of them is all that we have."""
-TABLE_PAUSE_S: Final = 0.05
-"""Members have their turn between two attempts for up to so long, never in step with us."""
+TABLE_PATIENCE_S: Final = 60.0
+"""How long the tables are tried for, in short attempts of which each locks all or none."""
+TABLE_WAIT_MS: Final = 200
+TABLE_LONG_WAIT_MS: Final = 1_600
+TABLE_LONG_WAIT_EVERY: Final = 5
+"""How long an attempt waits for its first table, with nothing held. Members queue behind it, so
+most waits are short; but only one longer than deadlock_timeout sends PostgreSQL's vacuum away."""
+TABLE_HOLD_MS: Final = (15, 400)
+"""How long it then holds some and waits for others, at first and at most. Who holds one of those
+may need one of ours, and PostgreSQL would end either of us after deadlock_timeout."""
 LOCK_WAIT_MS: Final = 5_000
 """For any other lock, such as that on the host's users table."""
 IN_USE: Final = frozenset({"55P03", "40P01"})
@@ -199,7 +204,7 @@ async def _session(admin_url: str) -> AsyncIterator[tuple[Direct, _Facts]]:
             yield db, facts
         except CommandError as error:
             if error.sqlstate in IN_USE:
-                raise await _in_the_way(db) from error
+                raise await _in_the_way(db, "A table") from error
             raise
 
 
@@ -325,17 +330,31 @@ async def _run(db: Direct, name: str, text: str) -> None:
 
 
 async def _take_tables(db: Direct) -> None:
-    """Lock our tables against everybody, all or none."""
-    for wait_ms in TABLE_WAITS_MS:
-        await db.rows("limit_lock_waits", lock_wait=f"{wait_ms}ms")
-        try:
-            async with db.transaction():
-                await db.rows("lock_tables")
+    """Lock our tables against everybody, all or none.
+
+    Each attempt begins with the table that the last one failed on, and members then have their turn
+    for about as long as it lasted: on a slow machine they would else never come to an end.
+    """
+    end = time.monotonic() + TABLE_PATIENCE_S
+    missing = ""
+    shortest, longest = TABLE_HOLD_MS
+    for attempt in itertools.count(1):
+        started = time.monotonic()
+        is_long = attempt % TABLE_LONG_WAIT_EVERY == 0
+        await db.rows(
+            "choose_how_to_lock",
+            first=missing,
+            wait_ms=str(TABLE_LONG_WAIT_MS if is_long else TABLE_WAIT_MS),
+            hold_ms=str(min(shortest + shortest * attempt // 3, longest)),
+        )
+        await db.rows("lock_tables")
+        missing = await db.value("table_not_locked")
+        if not missing:
             break
-        except CommandError as error:
-            if error.sqlstate not in IN_USE or wait_ms == TABLE_WAITS_MS[-1]:
-                raise
-        await asyncio.sleep(random.uniform(0, TABLE_PAUSE_S))  # noqa: S311 - no secret
+        now = time.monotonic()
+        if now > end:
+            raise await _in_the_way(db, f"Table {missing}")
+        await asyncio.sleep((now - started) * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
     await db.rows("limit_lock_waits", lock_wait=f"{LOCK_WAIT_MS}ms")
 
 
@@ -364,7 +383,7 @@ async def _refuse_damage(db: Direct) -> None:
         )
 
 
-async def _in_the_way(db: Direct) -> CommandError:
+async def _in_the_way(db: Direct, table: str) -> CommandError:
     rows = await db.rows("oldest_transaction")
     who = "".join(
         f" The oldest transaction is that of process {pid} ({user}, {name or 'unnamed'}, since"
@@ -372,6 +391,6 @@ async def _in_the_way(db: Direct) -> CommandError:
         for pid, user, name, since in rows
     )
     return CommandError(
-        "A table was in use for seconds on end, so nothing was changed: try again when the database"
-        f" is quieter.{who}"
+        f"{table} was in use all the time, so nothing was changed: try again when the database is"
+        f" quieter.{who}"
     )

@@ -114,13 +114,14 @@ def test_a_table_in_use_is_said_with_who_uses_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "plan", plan_with(2, lambda text: f"{text}\n-- next\n"))
-    monkeypatch.setattr(migrate, "TABLE_WAITS_MS", (10, 20))
+    monkeypatch.setattr(migrate, "TABLE_PATIENCE_S", 0.5)
     with world.db.connect() as busy:
         busy.execute("set application_name = 'nightly report'")
         busy.execute("select count(*) from public.direct_messages")
         with pytest.raises(CommandError) as refused:
             up(world.db)
         assert "try again when the database is quieter" in str(refused.value)
+        assert str(refused.value).startswith("Table public.direct_messages was in use")
         assert f"process {busy.info.backend_pid} (postgres, nightly report" in str(refused.value)
     assert up(world.db)
 

@@ -23,12 +23,21 @@ select
 -- name: limit_lock_waits
 select set_config('lock_timeout', %(lock_wait)s, false);
 
+-- name: choose_how_to_lock
+select
+    set_config('bookconnect_dm.lock_first', %(first)s, true), set_config('bookconnect_dm.wait_ms', %(wait_ms)s, true),
+    set_config('bookconnect_dm.hold_ms', %(hold_ms)s, true);
+
 -- name: lock_tables
--- All of ours, views too: whoever reads a view locks it before its tables.
+-- All of ours, views too: whoever reads a view locks it before its tables. All or none, as the block's end releases
+-- what it locked. One by one, as lock_timeout is for each lock and what has been locked may be held for hold_ms only.
 do $$
+declare
+    relation text;
+    given_up timestamptz;
 begin
-    execute (
-        select 'lock table ' || string_agg(c.oid::regclass::text, ', ') || ' in access exclusive mode'
+    for relation in
+        select c.oid::regclass::text
         from pg_catalog.pg_class as c
         where c.relkind in ('r', 'v')
             and (
@@ -38,9 +47,25 @@ begin
                     'public.conversation_participants'::regclass
                 )
             )
-    );
+        order by c.oid::regclass::text <> current_setting('bookconnect_dm.lock_first'), c.oid
+    loop
+        perform set_config('lock_timeout', case
+            when given_up is null then current_setting('bookconnect_dm.wait_ms')
+            else greatest(1, 1000 * extract(epoch from given_up - clock_timestamp()))::int::text
+        end, true);
+        execute 'lock table ' || relation || ' in access exclusive mode';
+        given_up := coalesce(
+            given_up, clock_timestamp() + current_setting('bookconnect_dm.hold_ms')::int * interval '1 millisecond'
+        );
+    end loop;
+    perform set_config('bookconnect_dm.lock_first', '', true);
+exception when lock_not_available or deadlock_detected then
+    perform set_config('bookconnect_dm.lock_first', relation, true);
 end;
 $$;
+
+-- name: table_not_locked
+select current_setting('bookconnect_dm.lock_first');
 
 -- name: choose_what_to_clear
 select set_config('bookconnect_dm.clear', %(what)s, true);
