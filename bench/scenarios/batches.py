@@ -76,7 +76,7 @@ def _by_calls(database: Database) -> Send:
 
     async def send(sender: UUID, conversation: UUID) -> object:
         async with free:
-            return await database.fetch("send_one", actor=sender, message_id=uuid4(),
+            return await database.fetch("send_one", sender=sender, message_id=uuid4(),
                 conversation_id=conversation, content=CONTENT, lock_wait_ms=1000)  # fmt: skip
 
     return send

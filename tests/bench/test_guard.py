@@ -160,7 +160,7 @@ async def test_a_message_is_one_statement_of_the_server(live_world: World) -> No
         name: after[name] - before.get(name, 0)
         for name in after
         if after[name] != before.get(name, 0)
-    } == {"send_batch": 10}
+    } == {"send_one": 10}
 
 
 async def statements(url: str) -> dict[str, int]:

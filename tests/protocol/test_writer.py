@@ -208,7 +208,7 @@ async def test_a_batch_that_fails_as_a_whole_is_split_until_the_guilty_row_stand
         fetch = writer._database.fetch
 
         async def moody(query: str, /, **params: object) -> object:
-            if "poison" in params["contents"]:  # type: ignore[operator]
+            if "poison" in params.get("contents", [params.get("content")]):  # type: ignore[operator]
                 raise Problem("INTERNAL")
             return await fetch(query, **params)
 

@@ -44,8 +44,8 @@ def test_a_name_given_twice_is_a_mistake() -> None:
 def test_every_statement_that_speaks_for_a_member_says_so_first() -> None:
     """Whoever acts goes through become(), membership() or a batch; nothing else takes an actor."""
     for name, text in load_queries().items():
-        if "%(actor)s" in text or "%(actors)s" in text:
-            first = re.search(r"messaging\.(\w+)\(\s*%\(actors?\)s", text)
+        if re.search(r"%\((actors?|sender)\)s", text):
+            first = re.search(r"messaging\.(\w+)\(\s*%\((?:actors?|sender)\)s", text)
             assert first, name
             assert first[1] in {"become", "membership", "send_one", "send_batch"}, name
 

@@ -65,7 +65,7 @@ async def test_no_log_holds_a_message_or_a_token(make_cluster: MakeCluster) -> N
         # Something goes wrong in the middle of it: errors of our own are logged, too.
         with world.db.as_superuser() as owner:
             owner.execute(
-                "revoke execute on function messaging.send_batch from bookconnect_dm_server"
+                "revoke execute on function messaging.send_one from bookconnect_dm_server"
             )
         ids += await asyncio.to_thread(all_by_http, server, conversation, tokens[:1])
         lines = server.log

@@ -122,11 +122,12 @@ from messaging.send_batch(
 ) as r;
 
 -- name: send_one
+-- The sender is not called actor here: the writer is fair by itself, and a lane must not wait for his other statements.
 select
     r.n, r.code, r.detail, r.field, r.is_new, r.sent_at, r.retention_expires_at, r.is_deleted,
     case when not r.is_new then r.content end as content
 from messaging.send_one(
-    %(actor)s::uuid, %(message_id)s::uuid, %(conversation_id)s::uuid, %(content)s::text, %(lock_wait_ms)s::int
+    %(sender)s::uuid, %(message_id)s::uuid, %(conversation_id)s::uuid, %(content)s::text, %(lock_wait_ms)s::int
 ) as r;
 
 -- name: snapshot
