@@ -44,7 +44,7 @@ from bookconnect_dm.hub import Hub
 from bookconnect_dm.intake import http_protocol
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.presence import Presence
-from bookconnect_dm.repository import Repository
+from bookconnect_dm.repository import Repository, RepositoryError
 from bookconnect_dm.store import Store
 from bookconnect_dm.writer import CONNECTIONS as WRITER_CONNECTIONS
 from bookconnect_dm.writer import Writer
@@ -281,8 +281,8 @@ class Server:
                     ]
                     self.metrics.backups(newest_at=times[0], proved_at=times[1])
                     is_known = True
-            except (OSError, ValueError) as error:
-                log.warning("backups_not_read", error=type(error).__name__)
+            except RepositoryError as error:
+                log.warning("backups_not_read", reason=str(error))
                 if not is_known:  # what nobody could ever look at counts as missing: it alarms
                     self.metrics.backups(newest_at=0.0, proved_at=0.0)
             await asyncio.sleep(BACKUPS_S)

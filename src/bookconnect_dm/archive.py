@@ -18,7 +18,7 @@ import structlog
 
 from bookconnect_dm import backup
 from bookconnect_dm.embedded import EmbeddedPostgres
-from bookconnect_dm.repository import Line, Repository
+from bookconnect_dm.repository import Line, Repository, RepositoryError
 from bookconnect_dm.schedule import last_due
 
 __all__ = ["keep"]
@@ -43,9 +43,14 @@ async def keep(
     def line() -> Line | None:
         return repository.line_of(seen.system, seen.timeline) if repository.exists else None
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_follow(postgres, repository, line))
-        group.create_task(_every_day(postgres, repository, line, schedule, keep_days))
+    while True:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_follow(postgres, repository, line))
+                group.create_task(_every_day(postgres, repository, line, schedule, keep_days))
+        except* RepositoryError as group_of_one:  # somebody may mend the folder meanwhile
+            log.warning("archive_not_read", reason=str(group_of_one.exceptions[0]))
+        await asyncio.sleep(DUE_S)
 
 
 async def _follow(

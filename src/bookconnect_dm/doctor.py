@@ -18,7 +18,7 @@ from bookconnect_dm import access, footing, migrate
 from bookconnect_dm.config import PREFIX, Settings
 from bookconnect_dm.direct import CommandError, Direct, connect
 from bookconnect_dm.footing import DENIED, NAME, Check
-from bookconnect_dm.repository import Repository
+from bookconnect_dm.repository import Repository, RepositoryError
 
 __all__ = ["Check", "Slow", "examine", "slow"]
 
@@ -93,9 +93,13 @@ async def _standby(feed_url: str) -> list[Check]:
 def _backups(repository: Repository) -> Check:
     """How old the last proof is; of pgBackRest `backup list --max-age` says it, on its machine."""
     now = datetime.now(UTC)
-    proved = repository.state().verified_at if repository.exists else None
+    name = f"a backup younger than {PROVED_DAYS} days was proved"
+    try:
+        proved = repository.state().verified_at if repository.exists else None
+    except RepositoryError as error:
+        return Check(name, is_well=False, what_to_do=str(error))
     return Check(
-        f"a backup younger than {PROVED_DAYS} days was proved",
+        name,
         is_well=proved is not None and now - proved < timedelta(days=PROVED_DAYS),
         what_to_do="Run bookconnect-dm backup, then bookconnect-dm backup verify, every week.",
     )

@@ -25,7 +25,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from bookconnect_dm.config import PREFIX
 
 __all__ = [
     "Backup",
@@ -42,9 +46,10 @@ LOCK_WAIT_S: Final = 60.0
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 # How each page of the log begins: 8 bytes of other things, then its position.
 _PAGE_HEAD: Final = struct.Struct("=8xQ")
-_TIMES: Final = ("begun_at", "branched_at", "began_at", "ended_at", "verified_at")
 
 Kind = Literal["full", "incremental"]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Position = Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}$")]
 
 
 class RepositoryError(Exception):
@@ -58,9 +63,9 @@ class Line:
     number: int
     system: str
     timeline: int
-    begun_at: datetime
+    begun_at: Moment
     parent: int | None = None
-    branched_at: datetime | None = None
+    branched_at: Moment | None = None
     """The moment of `parent` that was restored; None where this line goes on after a gap."""
 
 
@@ -73,13 +78,13 @@ class Backup:
     kind: Kind
     base: str | None
     """The backup that an incremental one builds on."""
-    began_at: datetime
-    ended_at: datetime
+    began_at: Moment
+    ended_at: Moment
     """From here on a moment can be restored from it."""
-    start_lsn: str
-    stop_lsn: str
+    start_lsn: Position
+    stop_lsn: Position
     size: int
-    verified_at: datetime | None = None
+    verified_at: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,9 @@ class State:
     """When the newest backup that was ever proved by a trial restore ended."""
     log_until: datetime | None
     """When the newest piece of the log came in."""
+
+
+Record = TypeVar("Record", Line, Backup)
 
 
 class Repository:
@@ -108,8 +116,21 @@ class Repository:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever backed up here."""
-        return (self.folder / "lines").is_dir()
+        """Whether anything was ever backed up here. Raises `RepositoryError`."""
+        with self._opened():
+            return (self.folder / "lines").is_dir()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        """What the operating system refuses us in the folder becomes a sentence."""
+        try:
+            yield
+        except OSError as error:
+            raise RepositoryError(
+                f"The folder of backups cannot be used: {error.strerror}, {error.filename}. Let"
+                " this account read and write it, or name another in"
+                f" {PREFIX}BACKUP_FOLDER (now {self.folder})."
+            ) from error
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[int]:
@@ -117,9 +138,10 @@ class Repository:
 
         A killed backup's pg_basebackup may still be writing; it holds the lock as well.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.folder.chmod(0o700)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with self._opened():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.chmod(0o700)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             self._wait_for(descriptor)
             yield descriptor
@@ -143,9 +165,17 @@ class Repository:
     # -- lines -----------------------------------------------------------------------------------
 
     def lines(self) -> list[Line]:
-        """All lines, oldest first."""
-        found = sorted((self.folder / "lines").glob("*/line.json"))
-        return [Line(**_read(path)) for path in found]
+        """All lines, oldest first. Raises `RepositoryError`."""
+        if not self.exists:
+            return []
+        with self._opened():
+            # Not by glob: it takes a folder that is closed to us for an empty one.
+            found = sorted((self.folder / "lines").iterdir())
+            return [
+                _read(path, Line, path.parent)
+                for path in (one / "line.json" for one in found)
+                if path.exists()
+            ]
 
     def line(self, number: int) -> Line:
         """The line of that number. Raises `RepositoryError`."""
@@ -228,12 +258,13 @@ class Repository:
     def backups(self, line: Line | None = None) -> list[Backup]:
         """The finished backups of a line, or of all, oldest first."""
         numbers = [line.number] if line else [one.number for one in self.lines()]
-        found = [
-            Backup(**_read(path))
-            for number in numbers
-            for path in (self._folder(number) / "base").glob("*.json")
-            if path.with_suffix("").is_dir()
-        ]
+        with self._opened():
+            found = [
+                _read(path, Backup, path.with_suffix(""))
+                for number in numbers
+                for path in (self._folder(number) / "base").iterdir()
+                if path.suffix == ".json" and path.with_suffix("").is_dir()
+            ]
         return sorted(found, key=lambda one: one.ended_at)
 
     def path_of(self, backup: Backup) -> Path:
@@ -280,13 +311,15 @@ class Repository:
         return f"the oldest moment that can be restored is {say_moment(first, fraction=True)}."
 
     def state(self) -> State:
-        """How old the backups are."""
+        """How old the backups are. Raises `RepositoryError`."""
         backups = self.backups()
-        pieces = [
-            path.stat().st_mtime
-            for line in self.lines()
-            for path in self.log_folder(line).iterdir()
-        ]
+        pieces = []
+        with self._opened():
+            for line in self.lines():
+                for path in self.log_folder(line).iterdir():
+                    # A piece that is whole by now is not called `.partial` any more.
+                    with contextlib.suppress(FileNotFoundError):
+                        pieces.append(path.stat().st_mtime)
         return State(
             newest_at=max((one.ended_at for one in backups), default=None),
             verified_at=max((one.ended_at for one in backups if one.verified_at), default=None),
@@ -297,10 +330,10 @@ class Repository:
 
     def pieces(self, line: Line, *, since: str | None = None) -> list[Path]:
         """The pieces of a line's log in order, from the one that holds an LSN on."""
+        with self._opened():
+            everything = list(self.log_folder(line).iterdir())
         found = [
-            path
-            for path in self.log_folder(line).iterdir()
-            if _SEGMENT.fullmatch(path.name.removesuffix(".partial"))
+            path for path in everything if _SEGMENT.fullmatch(path.name.removesuffix(".partial"))
         ]
         first = segment_of(since, line.timeline, self._size(found)) if since and found else ""
         return sorted(path for path in found if path.name[:24] >= first)
@@ -406,12 +439,16 @@ def say_moment(moment: datetime, *, fraction: bool = False) -> str:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text("utf-8"))
-    return {
-        key: datetime.fromisoformat(value) if key in _TIMES and value else value
-        for key, value in found.items()
-    }
+def _read(path: Path, kind: type[Record], whole: Path) -> Record:
+    """A record; `whole` is what it describes, and goes with it where it cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise RepositoryError(
+            f"{path} is damaged ({error}): restore this file from a copy; or move {whole}"
+            f"{'' if whole in path.parents else ' and this file'} to another place, then run"
+            " bookconnect-dm backup --full."
+        ) from error
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:

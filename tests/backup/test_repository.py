@@ -18,6 +18,7 @@ from bookconnect_dm.repository import (
     say_moment,
     segment_of,
 )
+from tests.helpers.postgres import clusters_folder
 
 DAY = timedelta(days=1)
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -220,3 +221,96 @@ def test_a_moment_is_said_as_it_is_taken() -> None:
     assert say_moment(moment) == "2026-11-27T14:03:05.000120Z"
     assert say_moment(moment, fraction=True) == "2026-11-27T14:03:06Z"
     assert datetime.fromisoformat(say_moment(moment)) == moment
+
+
+DAMAGE = {
+    "cut short": '{"number": 1, "sys',
+    "no object": "[1]",
+    "a key is missing": "{}",
+    "no moment": '{"begun_at": "yesterday", "began_at": "yesterday"}',
+    "not text": "\0\1\2",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_record_is_named_with_its_cure(
+    repository: Repository, line: Line, text: str
+) -> None:
+    backup = _add(repository, line, 1)
+    _log(repository, line, 1)
+    record = repository.path_of(backup).with_name(f"{backup.name}.json")
+    record.write_text(text)
+    cure = rf"{record} is damaged .*: restore this file from a copy; or move .*backup --full"
+    for ask in (repository.backups, repository.state):
+        with pytest.raises(RepositoryError, match=cure):
+            ask()
+    # The cure works: without it and its files everything goes on.
+    repository.path_of(backup).rename(repository.folder / "aside")
+    record.unlink()
+    assert repository.state().newest_at is None
+
+    head = repository.log_folder(line).with_name("line.json")
+    head.write_text(text)
+    with pytest.raises(RepositoryError, match=rf"{head} is damaged .* move {head.parent} to"):
+        repository.lines()
+    head.parent.rename(repository.folder / "line aside")
+    assert repository.open_line("7", 1, now=START).number == 1
+
+
+def test_a_position_or_a_moment_that_is_none_is_damage(repository: Repository, line: Line) -> None:
+    """Each would be met much later, by a restore."""
+    backup = _add(repository, line, 1)
+    record = repository.path_of(backup).with_name(f"{backup.name}.json")
+    good = record.read_text()
+    for right, wrong in ((backup.start_lsn, "somewhere"), ("+00:00", "")):
+        assert right in good
+        record.write_text(good.replace(right, wrong))
+        with pytest.raises(RepositoryError, match="is damaged"):
+            repository.backups()
+    record.write_text(good)
+    assert repository.backups() == [backup]
+
+
+def test_a_folder_that_cannot_be_made_or_read_is_one_sentence(tmp_path: Path) -> None:
+    cure = "cannot be used: .* BOOKCONNECT_DM_BACKUP_FOLDER"
+    (tmp_path / "file").write_text("")
+    for place in (Path("/proc/backups"), tmp_path / "file" / "backups"):
+        with pytest.raises(RepositoryError, match=cure), Repository(place).lock():
+            pass
+    assert not Repository(tmp_path / "file").exists
+    # What is no folder, and what is closed to this account: neither is an empty one.
+    (tmp_path / "backups" / "lines" / "0001").mkdir(parents=True)
+    (tmp_path / "backups" / "lines" / "0001" / "line.json").mkdir()
+    with pytest.raises(RepositoryError, match="Is a directory"):
+        Repository(tmp_path / "backups").lines()
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+from bookconnect_dm.repository import Repository, RepositoryError
+if os.geteuid() == 0:  # to whom nothing is closed
+    os.setuid(65534)
+try:
+    print(Repository(Path(sys.argv[1])).lines())
+except RepositoryError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_is_closed_to_this_account_is_not_taken_for_an_empty_one() -> None:
+    with clusters_folder() as folder:
+        lines = folder / "lines"
+        lines.mkdir()
+        folder.chmod(0o755)
+        for mode, words in ((0o755, "[]"), (0, f"cannot be used: Permission denied, {lines}")):
+            lines.chmod(mode)
+            done = subprocess.run(
+                [sys.executable, "-c", CLOSED, str(folder)],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert words in done.stdout, done.stderr
+        lines.chmod(0o700)

@@ -21,10 +21,11 @@ def test_a_folder_that_cannot_be_read_counts_as_one_without_backups(
 ) -> None:
     line = tmp_path / "backups" / "lines" / "0001"
     line.mkdir(parents=True)
-    (line / "line.json").write_text("{")
+    (line / "line.json").write_text('{"number": 1}')
     with running_server(live_pg, BACKUP_FOLDER=str(tmp_path / "backups")) as server:
         end = time.monotonic() + 20
         while AGE not in httpx.get(f"{server.url}/metrics").text:
             assert time.monotonic() < end, server.log
             time.sleep(0.1)
         assert "backups_not_read" in server.log
+        assert "line.json is damaged" in server.log

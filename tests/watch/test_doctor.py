@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,15 @@ def test_a_log_that_would_quote_messages_is_named(make_cluster: MakeCluster, set
     db = make_cluster(18).database()
     db.cluster.execute(f"alter database {db.name} set {setting}")
     assert "log_parameter_max_length" in wrong(db)["PostgreSQL's log quotes no message"]
+
+
+def test_a_damaged_folder_of_backups_is_one_finding(pg: Database, tmp_path: Path) -> None:
+    record = tmp_path / "lines" / "0001" / "line.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    said = wrong(pg, backup_folder=str(tmp_path))
+    assert list(said) == ["a backup younger than 8 days was proved"]
+    assert f"{record} is damaged" in said["a backup younger than 8 days was proved"]
 
 
 def test_a_pooler_is_named_where_it_does_harm(pg: Database) -> None:
