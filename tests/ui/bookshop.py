@@ -196,9 +196,16 @@ class Window:
         return self.page.locator("bookconnect-thread .bubble", has_text=text)
 
     def say(self, text: str) -> None:
-        """Write a message and send it with the Enter key."""
+        """Write a message and send it."""
         self.composer.fill(text)
-        self.composer.press("Enter")
+        self.send()
+
+    def send(self) -> None:
+        """Send what is written: with the Enter key, or a finger on glass."""
+        if self.page.evaluate("matchMedia('(pointer: coarse)').matches"):
+            self.page.locator("bookconnect-composer .send").click()
+        else:
+            self.composer.press("Enter")
 
 
 OpenWindow = Callable[..., Window]

@@ -25,6 +25,8 @@ from tests.ui.paper_window import PaperWindow, open_paper
 
 expect.set_options(timeout=20_000)
 
+PROOF = os.environ.get("PROOF") == "1"
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
@@ -50,13 +52,29 @@ def shop(live_world: World, tmp_path: Path) -> Iterator[Bookshop]:
     made.kill()
 
 
+PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
+_SCREENS = [pytest.param({}, id="desk"), pytest.param(PHONE, id="phone")]
+SCREENS = pytest.mark.parametrize("given", _SCREENS)
+"""For a test that takes `given`: a desk with a mouse, a phone with a finger."""
+ON_BOTH = pytest.mark.parametrize("screen", _SCREENS, indirect=True)
+"""The same for a test that need not know which."""
+ON_A_PHONE = pytest.mark.parametrize("screen", _SCREENS if PROOF else _SCREENS[1:], indirect=True)
+"""For a test with a server of its own: the desk's turn is in `make proof`."""
+
+
 @pytest.fixture
-def window(shop: Bookshop, browser: Browser) -> Iterator[OpenWindow]:
+def screen(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What each window of a test is opened on, where the test does not say otherwise."""
+    return getattr(request, "param", {})
+
+
+@pytest.fixture
+def window(shop: Bookshop, browser: Browser, screen: dict[str, Any]) -> Iterator[OpenWindow]:
     """Open a member's window; at the end none may have erred or asked elsewhere."""
     opened: list[Window] = []
 
     def make(member: str, **given: Any) -> Window:
-        opened.append(window_of(shop, browser, member, **given))
+        opened.append(window_of(shop, browser, member, **{**screen, **given}))
         return opened[-1]
 
     yield make
@@ -68,19 +86,15 @@ def window(shop: Bookshop, browser: Browser) -> Iterator[OpenWindow]:
 
 OpenPaper = Callable[..., PaperWindow]
 
-PHONE = {"viewport": {"width": 375, "height": 740}, "has_touch": True, "is_mobile": True}
-SCREENS = pytest.mark.parametrize("given", [{}, PHONE], ids=["desk", "phone"])
-"""For a test that takes `given`: a desk with a mouse, a phone with a finger."""
-
 
 @pytest.fixture
-def paper(browser: Browser) -> Iterator[OpenPaper]:
+def paper(browser: Browser, screen: dict[str, Any]) -> Iterator[OpenPaper]:
     """Open a window on shops of paper; at the end no page may have erred or asked elsewhere."""
     opened: list[PaperWindow] = []
 
     def make(*shops: PaperShop, **given: Any) -> PaperWindow:
         options: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"}
-        context = browser.new_context(**{**options, **given})
+        context = browser.new_context(**{**options, **screen, **given})
         opened.append(open_paper(context, *shops))
         return opened[-1]
 

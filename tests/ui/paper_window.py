@@ -148,9 +148,16 @@ class PaperWindow:
         return self.page.locator("bookconnect-inbox a.row", has_text=name)
 
     def say(self, text: str) -> None:
-        """Write and send."""
+        """Write a message and send it."""
         self.composer.fill(text)
-        self.composer.press("Enter")
+        self.send()
+
+    def send(self) -> None:
+        """Send what is written: with the Enter key, or a finger on glass."""
+        if self.page.evaluate("matchMedia('(pointer: coarse)').matches"):
+            self.page.locator("bookconnect-composer .send").click()
+        else:
+            self.composer.press("Enter")
 
 
 _CORS = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after"}

@@ -12,7 +12,7 @@ import pytest
 
 from bookconnect_dm import config
 from tests.ui.bookshop import expect
-from tests.ui.conftest import OpenPaper
+from tests.ui.conftest import ON_BOTH, OpenPaper
 from tests.ui.paper import PaperShop
 from tests.ui.paper_window import UI, PaperWindow
 
@@ -63,6 +63,7 @@ def test_the_whole_page_works_under_its_strict_policy(
     expect(ada.page.locator("bookconnect-inbox h1")).to_be_visible()
 
 
+@ON_BOTH
 def test_a_router_of_the_host_s_own(paper: OpenPaper) -> None:
     """The address is the host's, forth and back."""
     shop = PaperShop()

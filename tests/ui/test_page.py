@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Page, Route
 
 from tests.ui.bookshop import Bookshop, OpenWindow, expect
+from tests.ui.conftest import ON_A_PHONE
 
 pytestmark = [pytest.mark.browser, pytest.mark.feed]
 
@@ -145,6 +146,7 @@ def test_keyboard_alone_is_enough(shop: Bookshop, window: OpenWindow) -> None:
     expect(ada.composer).to_be_focused()
 
 
+@ON_A_PHONE
 def test_only_new_messages_are_announced(shop: Bookshop, window: OpenWindow) -> None:
     """Not those that were there, not those of an older page, not mine."""
     world = shop.world
@@ -232,6 +234,7 @@ def test_unknown_conversation_says_so_and_leads_back(shop: Bookshop, window: Ope
     expect(dora.page.get_by_text("No conversations yet.")).to_be_visible()
 
 
+@ON_A_PHONE
 def test_attacks_in_names_and_messages_are_text(shop: Bookshop, window: OpenWindow) -> None:
     """Markup stays markup to read; nothing runs, nothing loads."""
     world = shop.world
@@ -256,6 +259,7 @@ def test_attacks_in_names_and_messages_are_text(shop: Bookshop, window: OpenWind
     assert ada.page.locator("bookconnect-thread img, bookconnect-inbox img").count() == 0
 
 
+@ON_A_PHONE
 def test_page_works_under_a_strict_content_security_policy(
     shop: Bookshop, window: OpenWindow
 ) -> None:
@@ -277,6 +281,7 @@ def test_page_works_under_a_strict_content_security_policy(
     assert colour == "rgb(255, 255, 255)"
 
 
+@ON_A_PHONE
 def test_events_tell_the_host_and_a_button_opens_a_conversation(
     shop: Bookshop, window: OpenWindow
 ) -> None:
@@ -303,6 +308,7 @@ def test_events_tell_the_host_and_a_button_opens_a_conversation(
     assert '"conversation_id"' in names
 
 
+@ON_A_PHONE
 def test_counter_appears_near_the_end_and_too_much_cannot_be_sent(
     shop: Bookshop, window: OpenWindow
 ) -> None:
@@ -325,5 +331,5 @@ def test_counter_appears_near_the_end_and_too_much_cannot_be_sent(
     ada.composer.fill("\u3000  \u0085")
     expect(send).to_be_disabled()
     ada.composer.fill("📚" * 1000)
-    ada.composer.press("Enter")
+    ada.send()
     expect(ada.page.locator("[data-state=sent]")).to_be_visible()

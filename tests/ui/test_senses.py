@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.bookshop import expect
-from tests.ui.conftest import OpenPaper
+from tests.ui.conftest import ON_BOTH, OpenPaper
 from tests.ui.paper import Member, PaperShop
 
 pytestmark = pytest.mark.browser
@@ -75,6 +75,7 @@ def test_a_small_picture_made_of_letters_can_be_seen(paper: OpenPaper) -> None:
     assert ink == ada.thread.evaluate("it => getComputedStyle(it).color")
 
 
+@ON_BOTH
 def test_nothing_moves_where_motion_is_not_welcome(paper: OpenPaper) -> None:
     """No transition and no animation that takes time, but those that only wait."""
     shop = PaperShop()
@@ -120,6 +121,7 @@ def _attacks() -> list[str]:
     return re.findall(r"""(?<=['"`])[^'"`\n]{6,}(?=['"`],)""", listed)
 
 
+@ON_BOTH
 def test_attacks_stay_text_wherever_they_stand(paper: OpenPaper) -> None:
     """Thirty of them in messages, names and pictures; nothing runs, loads or becomes markup."""
     shop = PaperShop()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.ui.bookshop import expect
-from tests.ui.conftest import SCREENS, OpenPaper
+from tests.ui.conftest import ON_BOTH, SCREENS, OpenPaper
 from tests.ui.paper import Member, PaperShop
 from tests.ui.paper_window import PaperWindow
 
@@ -130,6 +130,7 @@ KEPT = (
 )
 
 
+@ON_BOTH
 def test_signing_out_takes_what_the_browser_kept_along(paper: OpenPaper) -> None:
     """Draft, unsent message and the number in the title; the next member finds nothing."""
     shop = PaperShop()
