@@ -89,6 +89,8 @@ async def _rebuild(db: Direct, index: Index) -> None:
         await db.script(index.statement)
     except CommandError as error:
         await _clear(db)
+        if error.next_step:
+            raise
         raise CommandError(
             f"{index.name} was left as it is: {error} Some transaction may have been open for a"
             " minute or more: end it (pg_stat_activity, oldest xact_start), then repeat."

@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, Literal, Self, TypeVar, get_args
 
 PREFIX: Final = "BOOKCONNECT_DM_"
 SECRET_BYTES: Final = 32
@@ -24,6 +24,19 @@ Ephemeral = Literal["on", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _Choice = TypeVar("_Choice", bound=str)
+
+
+class Address(str):
+    """An address of PostgreSQL that knows which setting it stands in, for whoever cannot use it."""
+
+    __slots__ = ("setting",)
+    setting: str
+
+    def __new__(cls, value: str, setting: str = "") -> Self:
+        """The text as it is, and the setting's whole name."""
+        made = super().__new__(cls, value)
+        made.setting = setting
+        return made
 
 
 class SettingsError(Exception):
@@ -275,7 +288,7 @@ class _Reader:
                 f"{PREFIX}{name} is no address of PostgreSQL: write postgresql://user:password@host"
                 "/database, with : / ? @ % in a password percent-encoded and no quotes around it."
             )
-        return value
+        return Address(value, PREFIX + name)
 
     def choice(self, name: str, default: _Choice, allowed: tuple[_Choice, ...]) -> _Choice:
         value = self.text(name, default).lower()

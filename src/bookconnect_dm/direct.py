@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,9 +19,10 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 
+from bookconnect_dm.config import PREFIX, Address
 from bookconnect_dm.db import load_queries
 
-__all__ = ["CommandError", "Direct", "Way", "connect"]
+__all__ = ["DENIED", "MISSING", "CommandError", "Direct", "Way", "connect"]
 
 CONNECT_S: Final = 10
 _BLOCK: Final = 1 << 16
@@ -28,13 +30,55 @@ _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 _STATEMENTS: Final = ("admin.sql", "restore.sql")
 Row = tuple[Any, ...]
 
+DENIED: Final = "42501"
+MISSING: Final = frozenset({"3F000", "42P01", "42703", "42883"})
+"""A schema, table, column or function is not there."""
+_NEXT_STEPS: Final = {
+    DENIED: f"Connect as the role that migrated ({PREFIX}ADMIN_URL), or give yours that right.",
+    **dict.fromkeys(MISSING, "If this is the right database, run bookconnect-dm migrate up."),
+}
+
+# What is said before there is a connection has no sqlstate, only words; in another language than
+# English it is the last one.
+_REFUSALS: Final = (
+    (
+        'role ".*" does not exist|no such user|authentication failed|no password|to log in|pg_hba',
+        "The database refuses the login",
+        "Correct user and password in {where}; the server must let them in from here (pg_hba.conf)",
+    ),
+    (
+        r'database ".*" does not exist|no such database',
+        "There is no such database",
+        "Create it, or correct its name in {where}",
+    ),
+    (
+        "too many c|connection slots",
+        "The database has no connection free",
+        "Try again later, or raise its max_connections",
+    ),
+    (
+        "starting up|shutting down|recovery|not (currently )?accepting connections",
+        "The database is not ready",
+        "Try again in a moment",
+    ),
+    ("FATAL|SSL|certificate", "The database refuses the connection", "Look at {where}"),
+)
+_NO_ANSWER: Final = (
+    "The database does not answer",
+    "Look whether it runs, and at host and port in {where}",
+)
+
 
 class CommandError(Exception):
-    """A command cannot go on; the text is one sentence that says what to do."""
+    """A command cannot go on; the text says why, and what to do."""
 
-    def __init__(self, sentence: str, *, sqlstate: str | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(
+        self, sentence: str, *, sqlstate: str | None = None, next_step: str | None = None
+    ) -> None:
+        super().__init__(f"{_ended(sentence)} {next_step}" if next_step else sentence)
+        self.sentence = sentence
         self.sqlstate = sqlstate
+        self.next_step = next_step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,22 +195,40 @@ class Direct:
 
 @contextlib.asynccontextmanager
 async def connect(url: str, *, name: str) -> AsyncIterator[Direct]:
-    """Open the connection for a command. Raises `CommandError` when nobody answers."""
+    """Open the connection for a command. Raises `CommandError` when there is none to be had."""
     try:
         connection = await psycopg.AsyncConnection[Row].connect(
             url, autocommit=True, connect_timeout=CONNECT_S, application_name=name
         )
     except psycopg.Error as error:
-        raise CommandError(f"The database does not answer: {_sentence(error)}") from error
+        raise _connect_error(error, url) from error
     async with connection:
         yield Direct(connection)
 
 
+def _connect_error(error: psycopg.Error, url: str) -> CommandError:
+    said = _sentence(error)
+    what, next_step = next(
+        (rest for pattern, *rest in _REFUSALS if re.search(pattern, said, re.IGNORECASE)),
+        _NO_ANSWER,
+    )
+    where = url.setting if isinstance(url, Address) and url.setting else "its address"
+    return CommandError(f"{what}: {said}", next_step=f"{next_step.format(where=where)}.")
+
+
 def _command_error(error: psycopg.Error) -> CommandError:
-    return CommandError(_sentence(error), sqlstate=error.sqlstate)
+    step = _NEXT_STEPS.get(error.sqlstate or "")
+    return CommandError(
+        _sentence(error, is_hinting=step is None), sqlstate=error.sqlstate, next_step=step
+    )
 
 
-def _sentence(error: psycopg.Error) -> str:
-    parts = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
-    text = " ".join(part for part in parts if part)
+def _sentence(error: psycopg.Error, *, is_hinting: bool = True) -> str:
+    diag = error.diag
+    hint = diag.message_hint if is_hinting else None
+    text = " ".join(part for part in (diag.message_primary, diag.message_detail, hint) if part)
     return text or next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."

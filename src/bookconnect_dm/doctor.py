@@ -16,8 +16,8 @@ from uuid import uuid4
 
 from bookconnect_dm import access, footing, migrate
 from bookconnect_dm.config import PREFIX, Settings
-from bookconnect_dm.direct import CommandError, Direct, connect
-from bookconnect_dm.footing import DENIED, NAME, Check
+from bookconnect_dm.direct import DENIED, CommandError, Direct, connect
+from bookconnect_dm.footing import NAME, Check
 from bookconnect_dm.repository import Repository, RepositoryError
 
 __all__ = ["Check", "Slow", "examine", "slow"]
@@ -229,7 +229,9 @@ async def _login(name: str, url: str, query: str, login: str) -> list[Check]:
         async with connect(url, name=NAME) as db:
             is_right = bool(await db.value(query))
     except CommandError as error:
-        return [Check(f"{name} can connect", is_well=False, what_to_do=str(error))]
+        # Not by an owner's rights, which a command would ask for.
+        cure = f"Put {login} into its address." if error.sqlstate == DENIED else str(error)
+        return [Check(f"{name} can connect", is_well=False, what_to_do=cure)]
     return [
         Check(f"{name} can connect", is_well=True, what_to_do=""),
         Check(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from bookconnect_dm.compact import look
-from bookconnect_dm.direct import CommandError, Direct, connect
+from bookconnect_dm.direct import DENIED, CommandError, Direct, connect
 from bookconnect_dm.tls import certificate_end
 
 __all__ = [
@@ -39,7 +39,6 @@ GROWN: Final = 2.0
 """Worth a finding; `compact` itself begins earlier."""
 BIG: Final = 10_000
 """Rows from which on reading all of a table is no plan."""
-DENIED: Final = "42501"
 PLANS: Final = {
     "plan_page": "a page of a conversation",
     "plan_message": "one message",

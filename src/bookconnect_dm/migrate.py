@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bookconnect_dm import migrations
-from bookconnect_dm.direct import CommandError, Direct, connect
+from bookconnect_dm.direct import DENIED, MISSING, CommandError, Direct, connect
 from bookconnect_dm.migrations import Migration, export_supabase, plan
 
 __all__ = ["Finding", "State", "down", "export_supabase", "plan", "status", "up", "verify"]
@@ -326,7 +326,21 @@ async def _run(db: Direct, name: str, text: str) -> None:
     try:
         await db.script(text)
     except CommandError as error:
-        raise CommandError(f"{name}: {error}", sqlstate=error.sqlstate) from error
+        raise CommandError(
+            f"{name}: {error.sentence}", sqlstate=error.sqlstate, next_step=_next_step(name, error)
+        ) from error
+
+
+def _next_step(name: str, error: CommandError) -> str | None:
+    if error.sqlstate == DENIED:
+        return "Migrate as the owner of the database, or as a superuser; nothing was changed."
+    if error.sqlstate in MISSING and migrations.number_of(name) <= 1:
+        return (
+            "The host adapter (BOOKCONNECT_DM_HOST_ADAPTER) reads tables of the application that"
+            " this database lacks: migrate the application first, choose the adapter that fits it,"
+            " or write one (docs/how-to/adapters.md). Nothing was changed."
+        )
+    return None
 
 
 async def _take_tables(db: Direct) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
-from bookconnect_dm import migrate
+from bookconnect_dm import compact, migrate, retention
+from bookconnect_dm.config import Settings
 from bookconnect_dm.direct import CommandError
 from tests.conftest import MakeCluster
 from tests.helpers.migrating import down, findings, plan_with, states, up
@@ -59,6 +61,62 @@ def test_a_database_without_utf8_is_refused(cluster: Cluster) -> None:
 def test_a_database_that_does_not_answer_is_one_sentence() -> None:
     with pytest.raises(CommandError, match="The database does not answer"):
         run_async(lambda: migrate.up("postgresql://127.0.0.1:9/none", adapter="standalone"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"password": "wrong-and-secret"}, "refuses the login: .* Correct user and password in"),
+        ({"user": "nobody_of_that_name"}, "refuses the login: .* Correct user and password in"),
+        ({"user": "closed"}, "refuses the login: .* not permitted to log in. Correct user"),
+        ({"dbname": "elsewhere"}, 'no such database: .*"elsewhere" .* correct its name in'),
+        ({"user": "crowded"}, "no connection free: .* Try again later, or raise"),
+        ({"sslmode": "require"}, "refuses the connection: .*SSL.* Look at"),
+        ({"port": "9"}, "does not answer: .* Look whether it runs, and at host and port in"),
+    ],
+)
+def test_a_connection_that_cannot_be_had_says_why_and_which_setting_to_correct(
+    cluster: Cluster, parts: dict[str, str], words: str
+) -> None:
+    for role, rights in (("closed", "nologin"), ("crowded", "login connection limit 0")):
+        password = sql.Literal(cluster.embedded.password_of(role))
+        if not cluster.execute(f"select from pg_roles where rolname = '{role}'"):
+            cluster.execute(sql.SQL(f"create role {role} {rights} password {{}}").format(password))
+    at = Database(name="postgres", cluster=cluster)
+    base = at.url(parts["user"]) if parts.get("user") in {"closed", "crowded"} else at.admin_url
+    address = make_conninfo(base, **{"host": "127.0.0.1", **parts})
+    found = Settings.from_env({"BOOKCONNECT_DM_ADMIN_URL": address}).admin_url
+    with pytest.raises(CommandError, match=words) as refused:
+        run_async(lambda: migrate.status(found, adapter="standalone"))
+    said = str(refused.value)
+    assert "wrong-and-secret" not in said
+    assert "BOOKCONNECT_DM_ADMIN_URL" in said or "max_connections" in said
+
+
+def test_a_database_without_the_hosts_tables_is_told_what_they_are_for(empty_pg: Database) -> None:
+    for missing, sqlstate in (('schema "auth"', "3F000"), ('relation "public.users"', "42P01")):
+        with pytest.raises(CommandError) as refused:
+            up(empty_pg, adapter="bookconnect")
+        said = str(refused.value)
+        assert f"{missing} does not exist. The host adapter" in said
+        assert "migrate the application first, choose the adapter that fits it, or write" in said
+        assert "docs/how-to/adapters.md" in said
+        assert refused.value.sqlstate == sqlstate
+        empty_pg.run("create schema if not exists auth")
+
+
+def test_who_may_not_or_finds_nothing_is_told_the_next_step(
+    pg: Database, empty_pg: Database
+) -> None:
+    with pytest.raises(CommandError, match=r"permission denied .* Connect as the role that mig"):
+        run_async(lambda: migrate.status(pg.server_url, adapter="standalone"))
+    with pytest.raises(CommandError, match=r"permission denied .*ADMIN_URL.* or give yours"):
+        run_async(lambda: retention.run_once(pg.server_url))
+    nothing = r"does not exist\. If this is the right database, run bookconnect-dm migrate up"
+    with pytest.raises(CommandError, match=nothing):
+        run_async(lambda: retention.run_once(empty_pg.admin_url))
+    with pytest.raises(CommandError, match=nothing):
+        run_async(lambda: compact.compact(empty_pg.admin_url, report=lambda *_: None))
 
 
 def test_damage_stops_a_change_of_tables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
