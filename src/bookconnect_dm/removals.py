@@ -10,8 +10,9 @@ Nothing is recorded for this while the service runs: the two copies are compared
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +92,11 @@ class Applied:
 
 async def note(url: str, folder: Path) -> int:
     """Write down what a copy holds, into a new folder; how many messages. Raises `CommandError`."""
-    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103 - and ASYNC240 forbids the other
+    with _new(folder):
+        return await _note(url, folder)
+
+
+async def _note(url: str, folder: Path) -> int:
     async with connect(url, name=NAME) as db:
         await db.rows("freeze")
         async with db.transaction():
@@ -103,6 +108,25 @@ async def note(url: str, folder: Path) -> int:
             for part in PARTS:
                 await db.copy_out(f"note_{part}", folder / f"{part}.copy")
             return int((await db.rows("counts"))[0][2])
+
+
+@contextlib.contextmanager
+def _new(folder: Path) -> Iterator[None]:
+    """Make a folder; half a note is none, and would be in the way of the next."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        raise RemovalsError(f"{folder} exists already: name a folder that does not.") from None
+    except OSError as error:
+        raise RemovalsError(
+            f"{folder} cannot be made ({error.strerror}): name a new folder in one that is there"
+            " and that this account may write."
+        ) from error
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 async def apply(

@@ -317,3 +317,26 @@ def test_a_folder_that_is_no_note_is_refused(copies: Copies, tmp_path: Path) -> 
     note = Note(folder=tmp_path / "nothing")
     with pytest.raises(CommandError, match="restore note"):
         run_async(lambda: removals.apply(copies.old.admin_url, [note], is_certain=False))
+
+
+def test_a_note_that_fails_leaves_nothing_in_the_way_of_the_next(
+    copies: Copies, tmp_path: Path
+) -> None:
+    target = tmp_path / "notes"
+
+    def attempt(url: str) -> int:
+        return run_async(lambda: removals.note(url, target))
+
+    with pytest.raises(CommandError, match="does not answer"):
+        attempt("postgresql://127.0.0.1:9/none")
+    copies.end.db.run("alter table messaging.legal_holds rename to held")
+    with pytest.raises(CommandError, match="legal_holds"):  # the last of the parts
+        attempt(copies.end.db.admin_url)
+    copies.end.db.run("alter table messaging.held rename to legal_holds")
+    assert attempt(copies.end.db.admin_url) == 0
+    with pytest.raises(RemovalsError, match="exists already: name a folder that does not"):
+        attempt(copies.end.db.admin_url)
+    assert len(list(target.iterdir())) == 6, "what was there stays"
+    target = tmp_path / "nowhere" / "notes"
+    with pytest.raises(RemovalsError, match=r"cannot be made .* in one that is there"):
+        attempt(copies.end.db.admin_url)

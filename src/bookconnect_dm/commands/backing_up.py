@@ -232,8 +232,6 @@ def note(
     """
     from bookconnect_dm import removals
 
-    if target.exists():
-        raise SettingsError(f"{target} exists already: name a folder that does not.")
     found = asyncio.run(removals.note(admin_url(read_settings()), target))
     say(f"{found:,} messages are noted in {target}.")
 
