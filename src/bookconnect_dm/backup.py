@@ -299,18 +299,22 @@ def prove(
     """
     line = repository.line(backup.line)
     chain = repository.chain(backup)
-    for one in chain:
-        machine.run_program(
-            [
-                str(postgres.programs / "pg_verifybackup"),
-                "--exit-on-error",
-                "--quiet",
-                str(repository.path_of(one)),
-            ],
-            timeout_s=None,
-            meanwhile=meanwhile,
-        )
-        tell(f"{one.name}: every file is as it was written")
+    for number, one in enumerate(chain):
+        try:
+            machine.run_program(
+                [
+                    str(postgres.programs / "pg_verifybackup"),
+                    "--exit-on-error",
+                    "--quiet",
+                    str(repository.path_of(one)),
+                ],
+                timeout_s=None,
+                meanwhile=meanwhile,
+            )
+        except MachineError as error:
+            cure = _way_without(repository, line, chain[number:])
+            raise RepositoryError(f"{one.name} is not as it was written: {error} {cure}") from error
+        tell(f"{one.name}: every data file is as it was written")
     missing = repository.gap(line, since=backup.start_lsn)
     if missing:
         raise RepositoryError(
@@ -322,6 +326,19 @@ def prove(
     found = _try(postgres, repository, chain, line, adapter=adapter, meanwhile=meanwhile)
     repository.note_verified(backup, datetime.now(UTC))
     tell(f"a trial restore came up with {found:,} messages and the schema as it should be")
+
+
+def _way_without(repository: Repository, line: Line, lost: list[Backup]) -> str:
+    """What to do where a backup is damaged, and with it those that build on it."""
+    earlier = [one for one in repository.backups(line) if one.ended_at < lost[0].ended_at]
+    if not earlier:
+        return "Run bookconnect-dm backup --full now: there is no earlier one to restore from."
+    names = ", ".join(one.name for one in lost)
+    return (
+        "Run bookconnect-dm backup --full now. To restore a moment from before that, first move"
+        f" {names}, each with its .json, out of {repository.path_of(lost[0]).parent}:"
+        f" {earlier[-1].name} serves then, with the log since."
+    )
 
 
 def _try(

@@ -119,7 +119,9 @@ class Settings:
     jwt_secret: str = field(default="", repr=False)
     """Signs the members' tokens with HS256; 32 bytes or more. `serve` needs this or the next."""
     jwks_url: str = ""
-    """Where the host publishes the public keys of its tokens."""
+    """Where the host publishes the public keys of its tokens. Over https an authority of your own
+    is named by `SSL_CERT_FILE` (a file of authorities, instead of the usual ones).
+    """
     jwt_audience: str = "authenticated"
     """What a token's `aud` must contain."""
     jwt_issuer: str = ""

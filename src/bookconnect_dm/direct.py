@@ -34,7 +34,7 @@ DENIED: Final = "42501"
 MISSING: Final = frozenset({"3F000", "42P01", "42703", "42883"})
 """A schema, table, column or function is not there."""
 _NEXT_STEPS: Final = {
-    DENIED: f"Connect as the role that migrated ({PREFIX}ADMIN_URL), or give yours that right.",
+    DENIED: f"Connect as the role that migrated ({PREFIX}ADMIN_URL), or grant that to yours.",
     **dict.fromkeys(MISSING, "If this is the right database, run bookconnect-dm migrate up."),
 }
 
@@ -44,7 +44,7 @@ _REFUSALS: Final = (
     (
         'role ".*" does not exist|no such user|authentication failed|no password|to log in|pg_hba',
         "The database refuses the login",
-        "Correct user and password in {where}; the server must let them in from here (pg_hba.conf)",
+        "Correct user and password in {where}, and see that pg_hba.conf lets that user in",
     ),
     (
         r'database ".*" does not exist|no such database',
@@ -207,7 +207,7 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Direct]:
 
 
 def _connect_error(error: psycopg.Error, url: str) -> CommandError:
-    said = _sentence(error)
+    said = _sentence(error).removeprefix("connection failed: ")
     what, next_step = next(
         (rest for pattern, *rest in _REFUSALS if re.search(pattern, said, re.IGNORECASE)),
         _NO_ANSWER,

@@ -20,7 +20,7 @@ from bookconnect_dm.direct import DENIED, CommandError, Direct, connect
 from bookconnect_dm.footing import NAME, Check
 from bookconnect_dm.repository import Repository, RepositoryError
 
-__all__ = ["Check", "Slow", "examine", "slow"]
+__all__ = ["Check", "Slow", "examine", "slow", "unasked"]
 
 MOST_APART_S: Final = 2.0
 PROVED_DAYS: Final = 8
@@ -58,6 +58,7 @@ async def examine(settings: Settings) -> list[Check]:
     for name, url, query, login in (
         ("the API", settings.database_url, "doctor_api_login", "bookconnect_dm_server"),
         ("the feed", settings.feed_url, "doctor_feed_login", "bookconnect_dm_feed"),
+        ("the retention worker", settings.retention_url, "", "bookconnect_dm_retention"),
     ):
         if url:
             checks += await _login(name, url, query, login)
@@ -74,6 +75,27 @@ async def examine(settings: Settings) -> list[Check]:
     if settings.jwks_url:
         checks += await footing.certificates(settings.jwks_url)
     return checks
+
+
+def unasked(settings: Settings) -> list[str]:
+    """What `examine` does not look at, since it was not given what it needs; in words."""
+    needs = {
+        "how the API connects, and what its login may do": ("database_url",),
+        "how the feed connects, and what its login may do": ("feed_url",),
+        "how the retention worker connects": ("retention_url",),
+        "how tokens are checked": ("jwks_url", "jwt_secret"),
+        "backups, and the room for them": ("backup_folder",),
+    }
+    if settings.backup_stanza:
+        del needs["backups, and the room for them"]
+    found = [
+        f"{what} (not set: {', '.join(f'{PREFIX}{name.upper()}' for name in names)})"
+        for what, names in needs.items()
+        if not any(getattr(settings, name) for name in names)
+    ]
+    if settings.backup_stanza:
+        found.append("backups (pgBackRest has them: run bookconnect-dm backup list --max-age 8d)")
+    return found
 
 
 async def _standby(feed_url: str) -> list[Check]:
@@ -227,13 +249,16 @@ async def _login(name: str, url: str, query: str, login: str) -> list[Check]:
     """Whether the address in use works, and whether its login may do too much (or too little)."""
     try:
         async with connect(url, name=NAME) as db:
-            is_right = bool(await db.value(query))
+            is_right = not query or bool(await db.value(query))
     except CommandError as error:
         # Not by an owner's rights, which a command would ask for.
         cure = f"Put {login} into its address." if error.sqlstate == DENIED else str(error)
         return [Check(f"{name} can connect", is_well=False, what_to_do=cure)]
+    can = Check(f"{name} can connect", is_well=True, what_to_do="")
+    if not query:  # what it may do is for whoever made it
+        return [can]
     return [
-        Check(f"{name} can connect", is_well=True, what_to_do=""),
+        can,
         Check(
             f"the login that {name} uses has the rights it needs and no more",
             is_well=is_right,

@@ -17,6 +17,7 @@ import structlog
 from bookconnect_dm.auth import Identity, KeySet, Rules, UnknownKeyError, verify
 from bookconnect_dm.config import Settings
 from bookconnect_dm.errors import Problem
+from bookconnect_dm.tls import https_context
 
 __all__ = ["Keyring"]
 
@@ -112,7 +113,7 @@ async def _download(url: str) -> bytes:
     body = bytearray()
     async with (
         asyncio.timeout(FETCH_S),
-        httpx.AsyncClient(follow_redirects=False) as client,
+        httpx.AsyncClient(follow_redirects=False, verify=https_context()) as client,
         client.stream("GET", url, headers={"accept": "application/json"}) as response,
     ):
         response.raise_for_status()

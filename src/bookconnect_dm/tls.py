@@ -1,6 +1,6 @@
-"""The certificate that somebody's server shows.
+"""Whom we trust over TLS, and the certificate that somebody's server shows.
 
-In charge of: asking for it, and when it ends.
+In charge of: the authorities that count, asking for a certificate, and when it ends.
 Knows about: TLS, and how it begins on PostgreSQL's port.
 Does not know: whose server it is, or what is asked there.
 """
@@ -15,11 +15,22 @@ from typing import Final, Literal
 
 from cryptography import x509
 
-__all__ = ["certificate_end"]
+__all__ = ["certificate_end", "https_context"]
 
 WAIT_S: Final = 10.0
 _SSL_REQUEST: Final = struct.pack("!II", 8, 80_877_103)
 _WILLING: Final = b"S"
+
+
+def https_context() -> ssl.SSLContext:
+    """How we check a server over https, whoever of us asks.
+
+    By SSL_CERT_FILE or SSL_CERT_DIR, else by the authorities that come with the package (certifi);
+    those of the machine do not count: a small container has none.
+    """
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 async def certificate_end(
@@ -27,10 +38,10 @@ async def certificate_end(
 ) -> datetime | None:
     """When the certificate at an address ends; None where PostgreSQL there offers no TLS.
 
-    That of https is checked as a client does; PostgreSQL's is looked at only, since its authority
-    may be known to libpq alone. Raises OSError (ssl.SSLError is one) and TimeoutError.
+    That of https is checked as a server of ours does; PostgreSQL's is looked at only, since its
+    authority may be known to libpq alone. Raises OSError (ssl.SSLError is one) and TimeoutError.
     """
-    context = ssl.create_default_context()
+    context = https_context()
     if kind == "postgresql":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -1,10 +1,15 @@
-"""A damaged byte in the archived log is found, and nothing that was removed after it comes back."""
+"""A damaged byte in a backup or in the log is found, and the way out that is named works.
+
+Nothing that was removed after the damage comes back.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -86,7 +91,43 @@ def flip(piece: Path, at: int) -> None:
         file.write(bytes(byte ^ 0xFF for byte in found))
 
 
+def prove_quickly(archive: Archive, one: Backup) -> None:
+    backup.prove(
+        archive.postgres, archive.repository, one, is_quick=True, adapter="standalone",
+        tell=print, meanwhile=lambda: None,
+    )  # fmt: skip
+
+
+def see_that_a_damaged_file_is_told_with_a_way_out(archive: Archive) -> None:
+    first, repository = archive.first, archive.repository
+    second = replace(first, name="copy-full", ended_at=first.ended_at + timedelta(seconds=1))
+    shutil.copytree(repository.path_of(first), repository.path_of(second))
+    repository.record(second)
+    prove_quickly(archive, second)
+    damaged = repository.path_of(second) / "global" / "pg_filenode.map"
+    flip(damaged, 20)
+    with pytest.raises(RepositoryError) as refused:
+        prove_quickly(archive, second)
+    said = str(refused.value)
+    assert "copy-full is not as it was written" in said
+    assert "global/pg_filenode.map" in said
+    assert "Run bookconnect-dm backup --full now." in said
+    place = repository.path_of(second).parent
+    assert f"move copy-full, each with its .json, out of {place}: {first.name} serves" in said
+    # As it says.
+    shutil.move(repository.path_of(second), repository.folder / "aside")
+    (place / "copy-full.json").unlink()
+    line = repository.lines()[-1]
+    assert repository.backup_for(line, None) == first
+    damaged = repository.path_of(first) / "global" / "pg_filenode.map"
+    flip(damaged, 20)
+    with pytest.raises(RepositoryError, match="there is no earlier one to restore from"):
+        prove_quickly(archive, first)
+    flip(damaged, 20)
+
+
 def test_a_damaged_log_is_no_end_of_it(archive: Archive) -> None:
+    see_that_a_damaged_file_is_told_with_a_way_out(archive)
     archive.prove()
     last = archive.whole[-1]
     flip(last, 200)

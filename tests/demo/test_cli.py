@@ -107,10 +107,18 @@ def test_a_token_stands_for_the_member_and_ends(world: World) -> None:
     assert claims["exp"] - claims["iat"] == 90
 
 
-@pytest.mark.parametrize(("user", "ttl"), [("nobody", "1h"), ("ada", "soon"), ("ada", "0s")])
-def test_a_token_for_nobody_or_no_time_is_refused(world: World, user: str, ttl: str) -> None:
-    done = _run("token", "--user", user, "--ttl", ttl, settings=_settings(world))
+def test_a_token_for_nobody_is_refused(world: World) -> None:
+    done = _run("token", "--user", "nobody", settings=_settings(world))
     assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ttl", ["soon", "0s", "-5s", "366d", "8761h", "365000000d"])
+def test_a_token_for_no_time_or_for_ever_is_refused(ttl: str) -> None:
+    somebody = "b0000000-0000-4000-8000-000000000001"
+    done = _run("token", "--user", somebody, "--ttl", ttl, settings={"JWT_SECRET": _SECRET})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "at most 365d" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -118,19 +126,43 @@ def test_doctor_finds_a_fresh_installation_well(world: World) -> None:
     done = _run("doctor", settings=_settings(world))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WRONG" not in done.stdout
+    unasked = [line for line in done.stdout.splitlines() if "not checked" in line]
+    assert len(unasked) == 2
+    assert "how the retention worker connects (not set: BOOKCONNECT_DM_RETENTION_URL)" in unasked[0]
+    assert "backups, and the room for them (not set: BOOKCONNECT_DM_BACKUP_FOLDER)" in unasked[1]
+    only_owner = {"ADMIN_URL": world.db.admin_url, "BACKUP_STANZA": "shop"}
+    done = _run("doctor", settings=only_owner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (
+        "(not set: BOOKCONNECT_DM_DATABASE_URL)",
+        "(not set: BOOKCONNECT_DM_FEED_URL)",
+        "how tokens are checked (not set: BOOKCONNECT_DM_JWKS_URL, BOOKCONNECT_DM_JWT_SECRET)",
+        "backup list --max-age 8d",
+    ):
+        assert "-     not checked: " in done.stdout
+        assert words in done.stdout
+
+
+def test_doctor_slow_that_cannot_look_prints_no_empty_table(world: World) -> None:
+    done = _run("doctor", "--slow", settings=_settings(world))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pg_stat_statements" in done.stderr
 
 
 def test_doctor_names_what_is_wrong_and_what_to_do(world: World) -> None:
     world.db.run('drop policy "Users see their messages" on public.direct_messages')
     world.converse(world.ada, world.ben)
     world.db.run("update conversations set position = now() + interval '1 hour'")
-    wrong = {"FEED_URL": "postgresql://x@127.0.0.1:1/x", "DATABASE_URL": world.db.admin_url}
+    nobody = "postgresql://x@127.0.0.1:1/x"
+    wrong = {"FEED_URL": nobody, "DATABASE_URL": world.db.admin_url, "RETENTION_URL": nobody}
     done = _run("doctor", settings=_settings(world) | wrong)
     assert done.returncode == 1
     for words in (
         "WRONG the schema is as",
         "run migrate verify",
         "WRONG the feed can connect",
+        "and at host and port in BOOKCONNECT_DM_FEED_URL.",
+        "WRONG the retention worker can connect",
         "WRONG no conversation's clock is ahead of time",
         "1 are: correct the clock",
         "WRONG the login that the API uses",

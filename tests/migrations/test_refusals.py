@@ -110,7 +110,7 @@ def test_who_may_not_or_finds_nothing_is_told_the_next_step(
 ) -> None:
     with pytest.raises(CommandError, match=r"permission denied .* Connect as the role that mig"):
         run_async(lambda: migrate.status(pg.server_url, adapter="standalone"))
-    with pytest.raises(CommandError, match=r"permission denied .*ADMIN_URL.* or give yours"):
+    with pytest.raises(CommandError, match=r"permission denied .*ADMIN_URL.* or grant that to"):
         run_async(lambda: retention.run_once(pg.server_url))
     nothing = r"does not exist\. If this is the right database, run bookconnect-dm migrate up"
     with pytest.raises(CommandError, match=nothing):

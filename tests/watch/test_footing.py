@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import certifi
+import httpx
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from bookconnect_dm import compact
+from bookconnect_dm import compact, keys
 from bookconnect_dm.config import Settings
 from bookconnect_dm.doctor import examine
 from tests.conftest import MakeCluster
@@ -225,6 +227,18 @@ def test_the_keys_of_tokens_come_by_a_certificate_that_is_looked_at(
 
     name = "the certificate of localhost:PORT is good for two weeks"
     assert "refused (self-signed certificate)" in ask(90)[name]
+    # The authorities of the package count, for doctor as for a server that fetches the keys.
+    with https_server(*write_certificate(tmp_path, days=90)) as port:
+        url = f"https://localhost:{port}/keys"
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            run_async(lambda: keys._download(url))
+        with monkeypatch.context() as patch:
+            patch.delenv("SSL_CERT_FILE", raising=False)
+            patch.delenv("SSL_CERT_DIR", raising=False)
+            patch.setattr(certifi, "where", lambda: str(tmp_path / "server.crt"))
+            assert wrong(live_pg, jwks_url=url) == {}
+            with pytest.raises(httpx.TransportError, match="disconnected"):  # after the handshake
+                run_async(lambda: keys._download(url))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.crt"))
     assert ask(90) == {}
     assert "renew it" in ask(5)[name]

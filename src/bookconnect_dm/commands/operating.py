@@ -33,8 +33,9 @@ def doctor(
     settings = read_settings()
     url = admin_url(settings)
     if slow:
+        statements = asyncio.run(the_doctor.slow(url))
         say("   calls   mean ms  total ms  rows/call  statement")
-        for one in asyncio.run(the_doctor.slow(url)):
+        for one in statements:
             text = " ".join(one.text.split())[:90]
             say(f"{one.calls:8} {one.mean_ms:9.2f} {one.total_ms:9.0f} {one.rows:10.1f}  {text}")
         return
@@ -43,6 +44,8 @@ def doctor(
         say(f"{'ok' if check.is_well else 'WRONG':6}{check.name}")
         if not check.is_well:
             say(f"      {check.what_to_do}")
+    for what in the_doctor.unasked(settings):
+        say(f"{'-':6}not checked: {what}")
     if not all(check.is_well for check in checks):
         raise typer.Exit(1)
 

@@ -21,6 +21,8 @@ from bookconnect_dm.commands.common import read_settings, say
 from bookconnect_dm.config import PREFIX, Settings, SettingsError
 
 _DEMO_FOLDER: Final = Path(".demo")
+_LONGEST_DAYS: Final = 365
+"""A token cannot be taken back, but by a new secret for everybody."""
 
 
 def demo(
@@ -47,11 +49,14 @@ def serve() -> None:
 
 def token(
     user: Annotated[str, typer.Option(help="Username or id of the member.")],
-    ttl: Annotated[str, typer.Option(help="How long it is valid: 90s, 15m, 1h, 7d.")] = "1h",
+    ttl: Annotated[
+        str, typer.Option(help="How long it is valid: 90s, 15m, 1h, 7d; at most 365d.")
+    ] = "1h",
 ) -> None:
     """Print a signed token for a member: for development and operations."""
     from bookconnect_dm import auth
 
+    ttl_s = _seconds(ttl)
     settings = read_settings()
     if not (settings.jwt_secret or settings.jwks_url):
         settings = _demo_settings()
@@ -61,7 +66,6 @@ def token(
         )
     rules = auth.Rules(audience=settings.jwt_audience, issuer=settings.jwt_issuer)
     user_id = _user_id(user, settings)
-    ttl_s = _seconds(ttl)
     print(auth.sign(user_id, settings.jwt_secret, rules=rules, ttl_s=ttl_s, now=time.time()))
 
 
@@ -101,7 +105,13 @@ async def _find_user(username: str, settings: Settings) -> UUID:
 
 
 def _seconds(text: str) -> float:
-    parts = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if parts is None or int(parts[1]) == 0:
-        raise SettingsError(f"{text} is no duration: write 90s, 15m, 1h or 7d.")
-    return float(parts[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[parts[2]]
+    parts = re.fullmatch(r"(\d{1,8})([smhd])", text, re.ASCII)
+    seconds = (
+        float(parts[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[parts[2]] if parts else 0.0
+    )
+    if not 0 < seconds <= _LONGEST_DAYS * 86_400:
+        raise SettingsError(
+            f"--ttl {text} is not a time that a token may be valid: write 90s, 15m, 1h or 7d, at"
+            f" most {_LONGEST_DAYS}d."
+        )
+    return seconds
