@@ -212,9 +212,11 @@ def https_server(certificate: Path, key: Path) -> Iterator[int]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(30)
+        try:
+            yield int(listener.getsockname()[1])
+        finally:  # else a test that fails would keep the whole run from ending
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(30)
 
 
 def test_the_keys_of_tokens_come_by_a_certificate_that_is_looked_at(
