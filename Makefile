@@ -28,6 +28,9 @@ DONE := .venv/.stamps
 # Node comes in a wheel. Not exported: a new .venv must not be made by the old one's Python.
 WITH_NODE := PATH="$(CURDIR)/$(BIN):$$PATH"
 
+# Where this is set, each of the hundreds of processes in a run compiles anew all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
