@@ -6,12 +6,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from bench.figures import Figure, Report
 from bench.harness import Bench
 from bench.stats import percentile
 from bench.stores import Store
+from bookconnect_dm.content import uuid7
 from bookconnect_dm.db import Database
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.writer import CONNECTIONS, Writer
@@ -76,8 +77,14 @@ def _by_calls(database: Database) -> Send:
 
     async def send(sender: UUID, conversation: UUID) -> object:
         async with free:
-            return await database.fetch("send_one", sender=sender, message_id=uuid4(),
-                conversation_id=conversation, content=CONTENT, lock_wait_ms=1000)  # fmt: skip
+            return await database.fetch(
+                "send_one",
+                sender=sender,
+                message_id=uuid7(time.time_ns() // 1_000_000),
+                conversation_id=conversation,
+                content=CONTENT,
+                lock_wait_ms=1000,
+            )
 
     return send
 
