@@ -22,7 +22,7 @@ from bench.figures import Report
 from bench.harness import FOLDER, Bench, Size
 
 EVERYDAY = Size(name="everyday", store_share=0.1, seconds=10, pairs=3)
-FULL = Size(name="full", store_share=1.0, seconds=20, pairs=5)
+FULL = Size(name="full", store_share=1.0, seconds=20, pairs=3)
 
 
 def all_scenarios() -> dict[str, ModuleType]:
