@@ -76,7 +76,10 @@ class Socket(asyncio.Protocol):
             if kind == 1:
                 self.hear(self, data[start:at])
             elif kind == 9 and self.transport is not None:
-                self.transport.write(b"\x8a\x80\0\0\0\0")
+                # With what came: the server knows its own pings by that.
+                self.transport.write(
+                    bytes((0x8A, 0x80 | at - start)) + b"\0\0\0\0" + data[start:at]
+                )
         if at < len(data):
             self._buffer = data[at:]
 
