@@ -22,7 +22,7 @@ import psycopg
 from bookconnect_dm.config import PREFIX, Address
 from bookconnect_dm.db import load_queries
 
-__all__ = ["DENIED", "MISSING", "CommandError", "Direct", "Way", "connect"]
+__all__ = ["DENIED", "MISSING", "CommandError", "Direct", "Way", "connect", "lock_holder"]
 
 CONNECT_S: Final = 10
 _BLOCK: Final = 1 << 16
@@ -204,6 +204,18 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Direct]:
         raise _connect_error(error, url) from error
     async with connection:
         yield Direct(connection)
+
+
+async def lock_holder(db: Direct, name: str) -> str:
+    """A sentence about who holds the advisory lock of that name, with a space before it, or none.
+
+    Any login of the database can take it and stay, so it is not always who it should be.
+    """
+    return "".join(
+        f" The lock is held by process {pid} ({user}, {application or 'unnamed'}). If that is none"
+        f" of yours: select pg_terminate_backend({pid});"
+        for pid, user, application in await db.rows("lock_holder", name=name)
+    )
 
 
 def _connect_error(error: psycopg.Error, url: str) -> CommandError:

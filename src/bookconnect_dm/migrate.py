@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from bookconnect_dm import migrations
-from bookconnect_dm.direct import DENIED, MISSING, CommandError, Direct, connect
+from bookconnect_dm.direct import DENIED, MISSING, CommandError, Direct, connect, lock_holder
 from bookconnect_dm.migrations import Migration, export_supabase, plan
 
 __all__ = ["Finding", "State", "down", "export_supabase", "plan", "status", "up", "verify"]
 
 OLDEST_POSTGRES: Final = 15
+MIGRATIONS_LOCK: Final = "bookconnect_dm migrate"
 LOCK_POLL_S: Final = 0.1
 LOCK_ATTEMPTS: Final = 600
 TABLE_PATIENCE_S: Final = 60.0
@@ -214,7 +215,8 @@ async def _lock(db: Direct) -> None:
         if await db.value("try_lock_migrations"):
             return
         await asyncio.sleep(LOCK_POLL_S)
-    raise CommandError("Another migration has been running for a minute: try again later.")
+    who = await lock_holder(db, MIGRATIONS_LOCK)
+    raise CommandError(f"Another migration has been running for a minute: try again later.{who}")
 
 
 def _check(facts: _Facts) -> None:

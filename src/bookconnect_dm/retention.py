@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from bookconnect_dm.direct import CommandError, Direct, connect
+from bookconnect_dm.direct import CommandError, Direct, connect, lock_holder
 
 __all__ = [
     "NAME",
@@ -37,6 +37,7 @@ __all__ = [
 Step = Literal["notice", "recalculate", "soft_delete", "cleanup"]
 
 NAME: Final = "bookconnect-dm retention"
+LOCK: Final = "bookconnect_dm retention"
 LOCK_WAIT_S: Final = 10.0
 RECALCULATE_S: Final = 3000.0
 TRIES: Final = 6
@@ -91,6 +92,8 @@ class Outcome:
     due: tuple[Due, ...] = ()
     is_busy: bool = False
     """Another worker was at it, so nothing was done."""
+    holder: str = ""
+    """Who that is, in a sentence."""
     is_complete: bool = True
     """False: time was up, or something stayed locked. The next pass goes on there."""
     took_s: float = 0.0
@@ -131,7 +134,7 @@ async def run_once(
     try:
         async with connect(url, name=NAME) as db:
             if not await _lock(db):
-                return Outcome(is_busy=True)
+                return Outcome(is_busy=True, holder=await lock_holder(db, LOCK))
             until = None if budget_s is None else began + budget_s
             work = _Work(db, report or _nobody, pace or Pace(), until)
             await work.whole_pass(recovery_days)

@@ -180,6 +180,21 @@ def test_code_is_applied_while_members_write_and_nobody_fails(
     assert findings(world.db) == []
 
 
+def test_whoever_holds_the_migrations_lock_is_named(
+    pg: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is no secret: any login can take it, and stay."""
+    monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 2)
+    with psycopg.connect(pg.url("bookconnect_dm_server"), autocommit=True) as stranger:
+        stranger.execute("set application_name = 'not ours'")
+        stranger.execute("select pg_advisory_lock(hashtext('bookconnect_dm migrate'), 0)")
+        with pytest.raises(CommandError, match="Another migration") as refused:
+            up(pg)
+        named = f"process {stranger.info.backend_pid} (bookconnect_dm_server, not ours)"
+        assert named in str(refused.value)
+    assert up(pg) == []
+
+
 def test_a_waiting_migration_holds_no_snapshot(pg: Database) -> None:
     """One that waits for another for a minute must not keep dead rows alive meanwhile."""
     with psycopg.connect(pg.admin_url, autocommit=True) as first:

@@ -149,7 +149,9 @@ async def test_one_worker_at_a_time(
     with stage.another() as other, monkeypatch.context() as impatient:
         impatient.setattr(retention, "LOCK_WAIT_S", 0.3)
         other.run(LOCK)
-        assert (await run_once(url, pace=QUICK)).is_busy
+        busy = await run_once(url, pace=QUICK)
+        assert busy.is_busy
+        assert "The lock is held by process" in busy.holder
         other.run("select pg_advisory_unlock_all()")
     assert not (await run_once(url, pace=QUICK)).is_busy
     first, second = await asyncio.gather(run_once(url, pace=QUICK), run_once(url, pace=QUICK))

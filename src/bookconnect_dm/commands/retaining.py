@@ -97,7 +97,9 @@ def _would_do(outcome: Outcome) -> list[str]:
 
 def _has_done(outcome: Outcome) -> list[str]:
     if outcome.is_busy:
-        raise SettingsError("Another retention worker is at it: let it finish, then try again.")
+        raise SettingsError(
+            "Another retention worker is at it: let it finish, then try again." + outcome.holder
+        )
     lines = [f"{rows:,} {_STEPS[step]}" for step, rows in outcome.counts.items() if rows]
     if not outcome.is_complete:
         lines.append("Not all: something was locked for long. Run it again.")

@@ -6,6 +6,15 @@ select pg_try_advisory_lock(hashtext('bookconnect_dm migrate'), 0);
 -- name: try_lock_retention
 select pg_try_advisory_lock(hashtext('bookconnect_dm retention'), 0);
 
+-- name: lock_holder
+-- Who holds one of these. Their names are no secret, so it may be any login at all.
+select a.pid, a.usename, coalesce(a.application_name, '')
+from pg_locks as l
+inner join pg_stat_activity as a on l.pid = a.pid
+where l.locktype = 'advisory' and l.granted and l.objid = 0 and l.objsubid = 2
+    and l.classid::bigint = hashtext(%(name)s)::bigint & 4294967295
+    and l.database = (select d.oid from pg_database as d where d.datname = current_database());
+
 -- name: try_to_lead_retention
 -- The lock of the one worker that keeps the schedule; a pass takes the lock above as well. A machine that vanishes says
 -- no goodbye: PostgreSQL asks after this connection, and gives its locks back within half a minute.
