@@ -44,6 +44,7 @@ class Keyring:
         self._next_fetch = float("-inf")
         self._pause = PAUSE_S[0]
         self._fetching = asyncio.Lock()
+        self._refresh: asyncio.Task[KeySet] | None = None
         self._good: dict[str, Identity] = {}
         self._good_under: KeySet | None = None
 
@@ -77,8 +78,19 @@ class Keyring:
         keys = self._keys
         if keys is None:
             keys = await self._refreshed(None)
-        elif self._url and time.monotonic() > self._fetched_at + FRESH_S:
-            keys = await self._refreshed(keys)
+        elif self._url and time.monotonic() > max(self._fetched_at + FRESH_S, self._next_fetch):
+            keys = await self._renewed(keys)
+        return keys
+
+    async def _renewed(self, keys: KeySet) -> KeySet:
+        """Keys that are fresh; those at hand, and fresh ones soon, where that may take long."""
+        has_failed = self._pause > PAUSE_S[0]
+        if not has_failed and time.monotonic() > self._fetched_at + 2 * FRESH_S:
+            # Nobody has asked for long: what was withdrawn meanwhile may not be let in once more.
+            return await self._refreshed(keys)
+        if self._refresh is None or self._refresh.done():
+            # Beside: a publisher that hangs must not hold up everybody, again and again.
+            self._refresh = asyncio.create_task(self._refreshed(keys))
         return keys
 
     async def _refreshed(self, seen: KeySet | None) -> KeySet:

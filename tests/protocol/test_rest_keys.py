@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -156,6 +157,30 @@ async def test_the_last_good_keys_outlive_a_publisher_that_is_away(
     monkeypatch.setattr(keyring, "_next_fetch", 0.0)
     assert (await keyring.identify(token)).user_id == ADA
     assert publisher.asked == 2
+
+
+async def test_a_publisher_that_hangs_holds_nobody_up(
+    publisher: Publisher, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = publisher.token("one")
+    await keyring.identify(token)
+    begun: list[str] = []
+
+    async def hang(url: str) -> bytes:
+        begun.append(url)
+        await asyncio.sleep(60)
+        return b""
+
+    monkeypatch.setattr(keys_module, "_download", hang)
+    monkeypatch.setattr(keyring, "_fetched_at", time.monotonic() - 1.5 * keys_module.FRESH_S)
+    monkeypatch.setattr(keyring, "_next_fetch", 0.0)
+    async with asyncio.timeout(10):
+        for _ in range(5):
+            assert (await keyring.identify(token)).user_id == ADA
+            await asyncio.sleep(0)
+    assert len(begun) == 1
+    assert keyring._refresh is not None
+    keyring._refresh.cancel()
 
 
 async def test_a_document_without_end_is_not_read_to_it(
