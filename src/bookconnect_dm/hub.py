@@ -222,6 +222,8 @@ class Hub:
             return subscriber.is_admitted
         if subscriber.missed_gap:
             subscriber.missed_gap = False
+            # He may have been greeted under what was read first, and have synced by that.
+            subscriber.owes_resync = True
             subscriber.wake()
             return False
         del self._pending[subscriber]
@@ -252,9 +254,10 @@ class Hub:
 
         What he missed in the meantime is not brought later: he syncs.
         """
-        subscriber.only = (
-            None if conversation_ids is None else frozenset(map(str, conversation_ids))
-        )
+        only = None if conversation_ids is None else frozenset(map(str, conversation_ids))
+        if only == subscriber.only:
+            return
+        subscriber.only = only
         self._tell_who_is_online(subscriber, subscriber.conversations)
 
     def unregister(self, subscriber: Subscriber) -> None:
