@@ -59,9 +59,9 @@ class LimitSettings:
     sockets: int = 20
     """Sockets open at once."""
     frames_per_second: float = 50.0
-    """Frames a second of a socket, in the long run."""
+    """Frames a second over all sockets of a member, in the long run."""
     frame_burst: int = 400
-    """Frames at once of a socket."""
+    """Frames at once over all sockets of a member."""
     auth_seconds: float = 10.0
     """Time for a new socket's `auth` frame."""
     request_seconds: float = 30.0

@@ -243,6 +243,7 @@ class Connection:
             self._end(TOO_MANY, "too many sockets of this member")
             return
         self._user_id = identity.user_id
+        self._session.count_frames_by(self._door.frames_of(identity.user_id, time.time()))
         self._subscriber = self._door.hub.register(identity.user_id, self._wake)
         await self._admit(self._subscriber, identity)
 

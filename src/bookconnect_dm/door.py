@@ -19,7 +19,7 @@ from bookconnect_dm.config import CONTENT_LENGTH, Settings
 from bookconnect_dm.errors import Problem
 from bookconnect_dm.hub import Hub, Subscriber
 from bookconnect_dm.keys import Keyring
-from bookconnect_dm.limits import MemberBuckets
+from bookconnect_dm.limits import Bucket, MemberBuckets
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.store import Store
 from bookconnect_dm.writer import Sent, Writer
@@ -51,6 +51,7 @@ class Door:
         self._announcer = announcer
         self._sends = MemberBuckets(limits.sends_per_second, limits.send_burst)
         self._starts = MemberBuckets(limits.starts_per_hour / 3600, limits.starts_per_hour)
+        self._frames = MemberBuckets(limits.frames_per_second, limits.frame_burst)
 
     async def identify(self, token: str) -> Identity:
         """The member that `token` stands for. Raises `Problem`."""
@@ -81,6 +82,10 @@ class Door:
         if self._announcer and self.sockets[actor] == 1:
             self._announcer.came(str(actor))
         return True
+
+    def frames_of(self, actor: UUID, now: float) -> Bucket:
+        """What counts the frames of this member, over all of his sockets."""
+        return self._frames.of(actor, now)
 
     def leave(self, actor: UUID) -> None:
         """One socket of this member is gone."""

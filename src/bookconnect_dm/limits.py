@@ -54,8 +54,10 @@ class MemberBuckets:
 
     def take(self, user_id: UUID, now: float) -> float:
         """Take one of this member's turns: 0.0 if he had one, else the seconds to wait."""
-        if self._rate <= 0:
-            return 0.0
+        return 0.0 if self._rate <= 0 else self.of(user_id, now).take(now)
+
+    def of(self, user_id: UUID, now: float) -> Bucket:
+        """This member's bucket, the same for all of his connections."""
         bucket = self._buckets.get(user_id)
         if bucket is None:
             bucket = self._buckets[user_id] = Bucket(self._rate, self._burst, now=now)
@@ -63,7 +65,7 @@ class MemberBuckets:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(user_id)
-        return bucket.take(now)
+        return bucket
 
     def give_back(self, user_id: UUID) -> None:
         """Undo this member's last turn: it turned out not to count."""

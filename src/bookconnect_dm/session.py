@@ -98,6 +98,10 @@ class Session:
         self._user_id: UUID | None = None
         self.state = State.WAITING
 
+    def count_frames_by(self, frames: Bucket) -> None:
+        """From now on frames count for the member, whichever of his sockets they come through."""
+        self._frames = frames
+
     @property
     def deadline(self) -> float:
         """When `tick` must be called at the latest."""

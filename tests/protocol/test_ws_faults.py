@@ -186,6 +186,23 @@ async def test_too_many_frames_end_it(strict: tuple[RunningServer, World]) -> No
         assert await ada.close_code() == 4429
 
 
+async def test_frames_are_counted_over_all_sockets_of_a_member(
+    strict: tuple[RunningServer, World],
+) -> None:
+    server, world = strict
+    token = token_for(world.cleo)
+    async with live(server.socket_url, token) as one, live(server.socket_url, token) as other:
+        for _ in range(15):
+            await one.say("ping")
+            await other.say("ping")
+        async with asyncio.timeout(20):
+            done, _ = await asyncio.wait(
+                [asyncio.ensure_future(socket.close_code()) for socket in (one, other)],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        assert {task.result() for task in done} == {4429}
+
+
 async def test_too_many_sends_are_refused_one_by_one(
     strict: tuple[RunningServer, World],
 ) -> None:
