@@ -115,10 +115,12 @@ class Calls:
         actor = await self._actor(request)
         conversation_id = _id(request, "conversation_id")
         body = await _body(request, _send)
+        # Before the send: once a message is stored, nothing may turn its answer into an error.
+        sender = await self._door.store.sender(actor)
         sent = await self._door.send(
             actor, conversation_id, content=body.content, message_id=body.id
         )
-        message = msgspec.structs.replace(sent.message, sender=await self._door.store.sender(actor))
+        message = msgspec.structs.replace(sent.message, sender=sender)
         return Answer(message, status=201 if sent.is_new else 200)
 
     async def mark_read(self, request: Request) -> Answer:

@@ -26,6 +26,7 @@ __all__ = ["Membership", "Page", "Store"]
 
 PROFILE_S: Final = 30.0
 PROFILES: Final = 10_000
+SQL_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +143,30 @@ class Store:
         self, actor: UUID, *, limit: int, before: tuple[datetime, UUID] | None
     ) -> wire.ConversationPage:
         """A page of the inbox, newest first."""
-        rows = await self._database.fetch(
-            "conversations",
-            actor=actor,
-            page_limit=limit + 1,  # one more tells whether there are more; SQL gives 100 at most
-            before_updated_at=before[0] if before else None,
-            before_id=before[1] if before else None,
-        )
+        rows = await self._inbox(actor, limit + 1, before)  # one more tells whether there are more
         found = [_conversation(row) for row in rows if row[1] is not None]
         page = found[:limit]
-        has_more = len(found) >= min(limit + 1, 100)
-        last = page[-1] if has_more else None
+        last = page[-1] if len(found) >= min(limit + 1, SQL_PAGE) else None
+        if last and len(found) == limit:
+            # As many as SQL gives at once.
+            after = (datetime.fromisoformat(last.updated_at), UUID(last.id))
+            if all(row[1] is None for row in await self._inbox(actor, 1, after)):
+                last = None
         return wire.ConversationPage(
             conversations=page,
             next_cursor=f"{last.updated_at}_{last.id}" if last else None,
             unread_conversations=rows[0][0],
+        )
+
+    async def _inbox(
+        self, actor: UUID, limit: int, before: tuple[datetime, UUID] | None
+    ) -> list[Row]:
+        return await self._database.fetch(
+            "conversations",
+            actor=actor,
+            page_limit=limit,
+            before_updated_at=before[0] if before else None,
+            before_id=before[1] if before else None,
         )
 
     async def conversation(self, actor: UUID, conversation_id: UUID) -> Raw:

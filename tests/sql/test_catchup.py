@@ -238,6 +238,9 @@ def test_another_epoch_means_load_everything_anew(world: World, talk: UUID) -> N
         assert [c["id"] for c in answer["conversations"]] == [str(talk)]
         assert (answer["reads"], answer["gone"]) == ([], [])
         assert answer["epoch"] != client.epoch
+    # Also in the middle of the pages of the last one: what comes before its cursor is not left out.
+    state = {"epoch": client.epoch, "positions": known, "cursor": "f" * 8 + str(talk)[8:]}
+    assert [c["id"] for c in sync(world, world.ada, state)["conversations"]] == [str(talk)]
     client.catch_up()
     client.assert_knows_everything()
 

@@ -248,7 +248,10 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp a
 declare
     v_caller constant uuid := messaging.caller();
     v_epoch constant text := messaging.epoch();
-    v_from constant uuid := messaging.parse_sync_cursor(state);
+    -- A cursor of another history would leave out what comes before it.
+    v_from constant uuid := case
+        when coalesce(state ->> 'epoch' = v_epoch, true) then messaging.parse_sync_cursor(state)
+    end;
     v_positions jsonb := messaging.parse_positions(state);
     -- Positions of another history, or of nobody knows which, mean nothing here.
     v_reload constant boolean := coalesce(state ->> 'epoch' <> v_epoch, v_positions <> '{}');
