@@ -30,6 +30,7 @@ import psycopg
 import structlog
 from psycopg import pq
 from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from bookconnect_dm.errors import ERRORS, Problem
 from bookconnect_dm.metrics import Metrics
@@ -49,6 +50,14 @@ WAITING: Final = 2_000
 COOL_DOWN_S: Final = 0.25
 """After a failed connect nobody tries again for this long: an outage must stay cheap."""
 LIFETIME_S: Final = 30 * 60.0
+_KEEP_ALIVE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 6_000,
+}
+"""Unless the address says otherwise. A firewall forgets a connection that says nothing for minutes,
+and a machine that vanishes says no goodbye: neither may be found out by somebody's message."""
 ATTEMPTS: Final = 3
 
 log = structlog.get_logger("db")
@@ -131,6 +140,8 @@ _UNAVAILABLE: Final = (
     "58",  # the machine below failed
 )
 _AGAIN: Final = ("40001", "40P01")
+_HELD: Final = "55P03"
+"""A lock. What a migration holds is free again within a second, and nobody need hear of it."""
 _LOST: Final = ("08", "57P")
 
 
@@ -218,7 +229,8 @@ class Database:
         name: str = "bookconnect-dm",
         outage: Outage | None = None,
     ) -> None:
-        self._url = url
+        given = conninfo_to_dict(url)
+        self._url = make_conninfo(url, **{k: n for k, n in _KEEP_ALIVE.items() if k not in given})
         self._name = name
         self._metrics = metrics
         self._prepare_threshold = 0 if prepared_statements else None
@@ -292,7 +304,8 @@ class Database:
                     raise _logged(query, error) from error
                 self._metrics.repeated(query)
                 if _is_again(error):
-                    await asyncio.sleep(random.uniform(0.005, 0.05) * attempt)  # noqa: S311
+                    longest_s = 0.5 if _is_held(error) else 0.05
+                    await asyncio.sleep(random.uniform(0.1, 1) * longest_s * attempt)  # noqa: S311
         raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager
@@ -397,7 +410,11 @@ def _may_repeat(error: Exception) -> bool:
 
 
 def _is_again(error: Exception) -> bool:
-    return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+    return isinstance(error, psycopg.Error) and error.sqlstate in (*_AGAIN, _HELD)
+
+
+def _is_held(error: Exception) -> bool:
+    return isinstance(error, psycopg.Error) and error.sqlstate == _HELD
 
 
 def _logged(query: str, error: Exception) -> Problem:

@@ -41,6 +41,8 @@ RETRIES_AT_ONCE: Final = 2
 CONNECTIONS: Final = LANES + RETRIES_AT_ONCE
 DEADLINE_S: Final = 8.0
 """After this a send that found no way in is answered UNAVAILABLE; it may be repeated by its id."""
+LOOK_S: Final = 1.0
+"""How often those that wait are looked through for such."""
 WAITING_IN_A_CONVERSATION: Final = 500
 STOP_S: Final = 5.0
 
@@ -87,6 +89,7 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
         self._stopped = False
+        self._look: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -120,6 +123,8 @@ class Writer:
         deadline = time.monotonic() + STOP_S
         while self._tasks and time.monotonic() < deadline:
             await asyncio.wait(self._tasks, timeout=deadline - time.monotonic())
+        if self._look is not None:
+            self._look.cancel()
         for task in self._tasks:
             task.cancel()
         for queue in self._queues.values():
@@ -134,6 +139,20 @@ class Writer:
         if conversation_id not in self._busy:
             self._ready[conversation_id] = None
         self._schedule()
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._refuse_late)
+
+    def _refuse_late(self) -> None:
+        """While a lane waits for a database that says nothing, those behind it get their answer."""
+        self._look = None
+        for conversation_id, queue in list(self._queues.items()):
+            while queue and queue[0].is_late:
+                self._waiting -= 1
+                self._refuse(queue.popleft(), _too_late())
+            if not queue:
+                del self._queues[conversation_id]
+        if self._queues:
+            self._look = asyncio.get_running_loop().call_later(LOOK_S, self._refuse_late)
 
     def _schedule(self) -> None:
         """Looks for work at the end of this turn of the loop: what came together goes together."""
@@ -240,7 +259,8 @@ class Writer:
 
     async def _split(self, batch: list[_Send], problem: Problem) -> list[_Send]:
         """A batch failed as a whole: its halves find the send that is to blame, under its id."""
-        if len(batch) == 1 or not await self._database.is_up():
+        is_slow = isinstance(problem.__cause__, TimeoutError)  # each half would wait as long again
+        if len(batch) == 1 or is_slow or not await self._database.is_up():
             self._fail(batch, problem)
             return []
         middle = len(batch) // 2

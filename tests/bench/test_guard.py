@@ -165,6 +165,25 @@ async def test_a_message_is_one_statement_of_the_server(live_world: World) -> No
     } == {"send_one": 10}
 
 
+@pytest.mark.feed
+async def test_nothing_is_asked_of_the_database_while_nothing_happens(live_world: World) -> None:
+    """No polling: not for messages, not for presence, not for anybody's token."""
+    world = live_world
+    world.converse(world.ada, world.ben)
+    with running_server(world.db) as server:
+        async with (
+            live(server.socket_url, token_for(world.ada)),
+            live(server.socket_url, token_for(world.ben)),
+        ):
+            async with asyncio.timeout(30):
+                before = await statements(server.url)
+                while (after := await statements(server.url)) != before:
+                    before = after  # the last of what their coming has begun
+                    await asyncio.sleep(0.5)
+            await asyncio.sleep(3)
+            assert await statements(server.url) == before
+
+
 async def statements(url: str) -> dict[str, int]:
     """How often the server has run each statement, as it counts itself."""
     text = (await asyncio.to_thread(httpx.get, f"{url}/metrics")).text

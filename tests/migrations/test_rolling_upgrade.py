@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bookconnect_dm import migrate, migrations
@@ -93,7 +95,24 @@ def a_server(db: Database, source: Path | None, port: int) -> RunningServer:
     return RunningServer(env | {"PYTHONPATH": str(source)} if source else env, port)
 
 
-def restart(was: RunningServer, then: RunningServer) -> None:
+FAILED = re.compile(
+    r'bookconnect_dm_rejections_total\{.*code="(INTERNAL|UNAVAILABLE)".*\} ([1-9].*)'
+)
+
+
+def must_have_served(server: RunningServer, *, is_ours: bool) -> None:
+    """Clients repeat what fails for a moment, so that it is asked of the server.
+
+    An older one may have said that a lock took too long, as it did until that was repeated.
+    """
+    failed = dict(FAILED.findall(httpx.get(f"{server.url}/metrics").text))
+    if not is_ours:
+        failed.pop("UNAVAILABLE", None)
+    assert not failed, server.log
+
+
+def restart(was: RunningServer, then: RunningServer, *, was_ours: bool) -> None:
+    must_have_served(was, is_ours=was_ours)
     assert was.stop() == 0, was.log
     then.start(timeout_s=60)
 
@@ -116,7 +135,7 @@ async def upgrade(
     await until_sent(crew)
     for was in (first, second):
         servers.append(a_server(db, None, was.port))
-        await asyncio.to_thread(restart, was, servers[-1])
+        await asyncio.to_thread(restart, was, servers[-1], was_ours=False)
         await until_sent(crew)
     (next_release / "migrations" / "20270301_006_pins.sql").write_text(TABLES)
     (next_release / "rollbacks" / "20270301_006_pins.sql").write_text(BACK)
@@ -126,8 +145,9 @@ async def upgrade(
     assert "20270301_006_pins" in applied
     await until_sent(crew)
     servers.append(a_server(db, older, first.port))
-    await asyncio.to_thread(restart, servers[2], servers[-1])
+    await asyncio.to_thread(restart, servers[2], servers[-1], was_ours=True)
     await until_sent(crew)
+    await asyncio.to_thread(must_have_served, servers[3], is_ours=True)
 
 
 async def test_no_call_fails_while_schema_and_servers_are_replaced(

@@ -191,12 +191,29 @@ def test_a_member_who_locks_his_conversation_takes_nothing_from_others(
     with running_server(own.db) as server, own.db.as_user(own.ada) as holder:
         holder.execute("select * from send_message(%s, 'and not yet committed')", (conversation,))
         mine, others = client(server, own.ada), client(server, own.edgar)
-        with ThreadPoolExecutor(40) as pool:
-            wanted = [pool.submit(mine.delete, f"/v1/messages/{message}") for _ in range(40)]
+        with ThreadPoolExecutor(20) as pool:
+            wanted = [pool.submit(mine.delete, f"/v1/messages/{message}") for _ in range(20)]
             answers = [others.get("/v1/me").status_code for _ in range(20)]
             refused = {w.result().status_code for w in wanted}
     assert answers == [200] * 20
     assert refused == {503}
+
+
+def test_tables_that_a_migration_holds_for_a_moment_cost_nobody_an_error(
+    server: RunningServer, shared: World, client: Client
+) -> None:
+    """Longer than a statement waits for a lock, which is for rows that somebody sits on."""
+    conversation = shared.converse(shared.ada, shared.ben)
+    ada = client(server, shared.ada)
+    with shared.db.as_superuser() as migration, ThreadPoolExecutor(2) as pool:
+        migration.execute("lock table public.direct_messages, public.conversations")
+        path = f"/v1/conversations/{conversation}/messages"
+        read = pool.submit(ada.get, path)
+        sent = pool.submit(ada.post, path, json={"content": "meanwhile"})
+        time.sleep(0.4)
+        migration.rollback()
+        assert read.result().status_code == 200, read.result().text
+        assert sent.result().status_code == 201, sent.result().text
 
 
 async def test_sigterm_sends_1012_and_ends_quietly(own: World, client: Client) -> None:

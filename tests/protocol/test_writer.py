@@ -239,6 +239,33 @@ async def test_a_database_that_is_away_is_said_at_once(
     await writer.stop()
 
 
+async def test_what_waits_behind_a_database_that_says_nothing_is_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lanes are out on connections of which nothing comes back."""
+    monkeypatch.setattr(writer_module, "DEADLINE_S", 0.3)
+    monkeypatch.setattr(writer_module, "LOOK_S", 0.1)
+    async with writing(world.db) as writer:
+        silent = asyncio.Event()
+
+        async def hang(_query: str, /, **_params: object) -> object:
+            await silent.wait()
+            raise Problem("UNAVAILABLE")
+
+        monkeypatch.setattr(writer._database, "fetch", hang)
+        out = [submit(writer, world.ada, uuid4(), "x") for _ in range(2)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        behind = [submit(writer, world.ada, uuid4(), "x") for _ in range(20)]
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(*behind, return_exceptions=True)
+        assert {a.code for a in answers if isinstance(a, Problem)} == {"UNAVAILABLE"}
+        assert writer.waiting == 0
+        assert not any(one.done() for one in out)
+        silent.set()
+        await asyncio.gather(*out, return_exceptions=True)
+
+
 async def test_a_backend_that_is_killed_after_its_commit_makes_no_second_row(
     world: World,
 ) -> None:
