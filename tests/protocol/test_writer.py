@@ -247,15 +247,18 @@ async def test_what_waits_behind_a_database_that_says_nothing_is_answered(
     monkeypatch.setattr(writer_module, "LOOK_S", 0.1)
     async with writing(world.db) as writer:
         silent = asyncio.Event()
+        carried: asyncio.Queue[None] = asyncio.Queue()
 
         async def hang(_query: str, /, **_params: object) -> object:
+            carried.put_nowait(None)
             await silent.wait()
             raise Problem("UNAVAILABLE")
 
         monkeypatch.setattr(writer._database, "fetch", hang)
-        out = [submit(writer, world.ada, uuid4(), "x") for _ in range(2)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        out = []
+        for _ in range(writer_module.LANES):
+            out.append(submit(writer, world.ada, uuid4(), "x"))
+            await carried.get()
         behind = [submit(writer, world.ada, uuid4(), "x") for _ in range(20)]
         async with asyncio.timeout(20):
             answers = await asyncio.gather(*behind, return_exceptions=True)
