@@ -29,6 +29,7 @@ __all__ = [
     "Identity",
     "Made",
     "identity",
+    "is_full_due",
     "look",
     "make",
     "prove",
@@ -39,6 +40,8 @@ __all__ = [
 NAME: Final = "bookconnect-dm backup"
 SLOT: Final = "bookconnect_dm_archive"
 FULL_EVERY: Final = timedelta(days=7)
+EARLY: Final = timedelta(hours=12)
+"""The run of a week later is still that when it begins a little sooner in its hour."""
 ARCHIVE_S: Final = 120.0
 INCREMENTAL_SINCE: Final = 17
 
@@ -102,6 +105,11 @@ def make(
     return Made(backup=backup, expired=tuple(expired), took_s=time.monotonic() - began)
 
 
+def is_full_due(newest: datetime | None, now: datetime) -> bool:
+    """Whether the newest full one is so old that another is due: only then an older one can go."""
+    return newest is None or now - newest >= FULL_EVERY - EARLY
+
+
 async def identity(url: str) -> Identity:
     """Ask a cluster which history it writes. Raises `CommandError`."""
     async with connect(url, name=NAME) as db:
@@ -150,7 +158,7 @@ def _write(
         not is_full
         and fulls
         and version >= INCREMENTAL_SINCE
-        and datetime.now(UTC) - fulls[-1].began_at < FULL_EVERY
+        and not is_full_due(fulls[-1].began_at, datetime.now(UTC))
     ):
         try:
             return _take(postgres, repository, line, earlier[-1], lock=lock, grow=grow)

@@ -22,7 +22,16 @@ import psycopg
 from bookconnect_dm.config import PREFIX, Address
 from bookconnect_dm.db import load_queries
 
-__all__ = ["DENIED", "MISSING", "CommandError", "Direct", "Way", "connect", "lock_holder"]
+__all__ = [
+    "DENIED",
+    "MISSING",
+    "CommandError",
+    "Direct",
+    "NoAnswerError",
+    "Way",
+    "connect",
+    "lock_holder",
+]
 
 CONNECT_S: Final = 10
 _BLOCK: Final = 1 << 16
@@ -79,6 +88,10 @@ class CommandError(Exception):
         self.sentence = sentence
         self.sqlstate = sqlstate
         self.next_step = next_step
+
+
+class NoAnswerError(CommandError):
+    """Nobody is there, as far as we can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +238,8 @@ def _connect_error(error: psycopg.Error, url: str) -> CommandError:
         _NO_ANSWER,
     )
     where = url.setting if isinstance(url, Address) and url.setting else "its address"
-    return CommandError(f"{what}: {said}", next_step=f"{next_step.format(where=where)}.")
+    kind = NoAnswerError if what == _NO_ANSWER[0] else CommandError
+    return kind(f"{what}: {said}", next_step=f"{next_step.format(where=where)}.")
 
 
 def _command_error(error: psycopg.Error) -> CommandError:

@@ -147,7 +147,9 @@ def _wait_for(
             meanwhile()
         return process.wait(0)
     except BaseException:
-        process.kill()
+        # With those that it has started: they would go on writing where we clear up.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         raise
 
 

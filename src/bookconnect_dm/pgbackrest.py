@@ -9,6 +9,8 @@ Does not know: where the repository is or how the log gets there; pgBackRest's c
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bookconnect_dm import backup, machine, recovery, removals
-from bookconnect_dm.direct import connect
+from bookconnect_dm.direct import CommandError, NoAnswerError, connect
 from bookconnect_dm.machine import MachineError
 from bookconnect_dm.removals import Applied, Gone, Note
 from bookconnect_dm.repository import RepositoryError, State, say_moment
@@ -30,6 +32,10 @@ from bookconnect_dm.repository import RepositoryError, State, say_moment
 __all__ = ["Stanza"]
 
 VERIFIED: Final = "bookconnect-dm-verified"
+TRIALS: Final = Path("/var/tmp")  # noqa: S108 - folders of our own are made in it
+TRIAL_PREFIX: Final = "bookconnect-dm-trial-"
+TRIAL: Final = "trial"
+AS_ARCHIVED: Final = "To go by what the archive holds now, add --as-archived."
 
 Tell = Callable[[str], None]
 
@@ -40,10 +46,34 @@ class Stanza:
 
     name: str
 
-    def make(self, *, is_full: bool, meanwhile: Callable[[], None]) -> str:
-        """Make a backup and expire old ones as configured; the new one's label."""
+    def make(
+        self,
+        *,
+        is_full: bool,
+        tell: Tell,
+        meanwhile: Callable[[], None],
+        now: datetime | None = None,
+    ) -> None:
+        """Make a backup, a full one each week at least, and expire old ones as configured.
+
+        pgBackRest lets increments go with the full one that they build on, so without another
+        full one nothing would ever go.
+        """
+        before = self._backups()
+        fulls = [one for one in before if one["type"] == "full"]
+        newest = _began(fulls[-1]) if fulls else None
+        if not is_full and backup.is_full_due(newest, now or datetime.now(UTC)):
+            is_full = True
+            if newest is not None:
+                tell(f"The newest full backup is of {say_moment(newest)}, so a full one is made.")
         self._run("backup", f"--type={'full' if is_full else 'incr'}", meanwhile=meanwhile)
-        return str(self._backups()[-1]["label"])
+        after = self._backups()
+        kind = {"full": "full", "incr": "incremental"}.get(after[-1]["type"], after[-1]["type"])
+        tell(f"{after[-1]['label']} is made: {kind}.")
+        left = {one["label"] for one in after}
+        for one in before:
+            if one["label"] not in left:
+                tell(f"{one['label']} was older than needed, and is gone.")
 
     def prove(
         self,
@@ -61,17 +91,59 @@ class Stanza:
         tell(f"{newest['label']}: pgBackRest finds every file as it was written")
         if is_quick:
             return
-        with tempfile.TemporaryDirectory(prefix="bookconnect-dm-", dir="/var/tmp") as folder:
-            machine.give_to(machine.unprivileged_account(), Path(folder))
-            place = Path(folder) / "trial"
-            with self._copy(place, None, programs, is_scratch=True, meanwhile=meanwhile) as (
+        with (
+            _trial_folder() as folder,
+            self._copy(folder / TRIAL, None, programs, is_scratch=True, meanwhile=meanwhile) as (
                 copy,
                 _,
-            ):
-                found = asyncio.run(backup.look(copy.url(database), adapter))
+            ),
+        ):
+            found = asyncio.run(backup.look(copy.url(database), adapter))
         tell(f"a trial restore came up with {found:,} messages and the schema as it should be")
         now = say_moment(datetime.now(UTC).replace(microsecond=0))
         self._run("annotate", f"--set={newest['label']}", f"--annotation={VERIFIED}={now}")
+
+    def end_log(self, live_url: str, *, tell: Tell, meanwhile: Callable[[], None]) -> None:
+        """See that the running server's log is in the archive to its end, and goes no further.
+
+        Whatever a restore does not find there it can neither bring back nor keep away.
+        """
+        try:
+            sessions = asyncio.run(_at_work(live_url))
+        except NoAnswerError as error:
+            try:
+                self._run("check", meanwhile=meanwhile)
+            except MachineError:
+                tell(
+                    "The server does not answer, so the archive is taken as it is. If it died,"
+                    " what it had not put there yet is lost (archive_timeout at most, when the"
+                    " archive kept pace), and what was erased or deleted in that time comes back."
+                )
+                return
+            raise RepositoryError(
+                f"The server runs, and pgBackRest reaches it, but we do not. {error} {AS_ARCHIVED}"
+            ) from error
+        except CommandError as error:
+            raise RepositoryError(
+                f"The server runs, but cannot be asked for the end of its log. {error}"
+                f" {AS_ARCHIVED}"
+            ) from error
+        if ours := [f"{login} ({count})" for login, count, is_ours in sessions if is_ours]:
+            raise RepositoryError(
+                f"Members are being served: {', '.join(ours)}. What they write from now on would"
+                " be lost, and what they delete or erase would come back: stop their servers and"
+                f" the retention worker first. {AS_ARCHIVED}"
+            )
+        if others := [f"{login} ({count})" for login, count, _ in sessions]:
+            tell(f"Also connected: {', '.join(others)}. What they change from now on is not kept.")
+        tell("Waiting until the archive has all of the log ...")
+        try:
+            self._run("check", meanwhile=meanwhile)
+        except MachineError as error:
+            raise RepositoryError(
+                f"The archive has not got the end of the log: {error} Mend that, or wait until"
+                f" the archive has caught up, and repeat. {AS_ARCHIVED}"
+            ) from error
 
     def restore(
         self,
@@ -86,18 +158,18 @@ class Stanza:
     ) -> tuple[Applied, bool]:
         """Make a cluster in a new folder that is as the installation was at a moment.
 
-        Without what was erased, removed or deleted since. The running server is not touched.
-        Whether the log reached the moment.
+        Without what was erased, removed or deleted since, as far as the archive goes: see
+        `end_log`. The running server is not touched. Whether the log reached the moment.
         """
-        if into.exists() and any(into.iterdir()):
-            raise RepositoryError(f"{into} is not empty: name a folder that is.")
+        scratch = into.with_name(f"{into.name}-end")
+        for place in (into, scratch):
+            _see_that_it_is_free(place, into)
         notes: list[Note] = []
         with tempfile.TemporaryDirectory(prefix="bookconnect-dm-") as folder:
             if moment is not None:
                 end = removals_until if isinstance(removals_until, datetime) else None
                 words = f"as it was at {say_moment(end)}" if end else "at the end of its log"
                 tell(f"Looking at it {words}: what is gone by then stays gone ...")
-                scratch = into.with_name(f"{into.name}-end")
                 with self._copy(scratch, end, programs, is_scratch=True, meanwhile=meanwhile) as (
                     copy,
                     _,
@@ -117,7 +189,7 @@ class Stanza:
     def state(self) -> State:
         """How old the backups are."""
         backups = self._backups()
-        proved = [one for one in backups if VERIFIED in (one.get("annotation") or {})]
+        proved = [one for one in backups if _proved(one)]
         return State(
             newest_at=_stopped(backups[-1]) if backups else None,
             verified_at=_stopped(proved[-1]) if proved else None,
@@ -128,7 +200,7 @@ class Stanza:
         """The backups in words, oldest first."""
         return [
             f"{one['label']:36} until {say_moment(_stopped(one))}"
-            + (f"  proved {one['annotation'][VERIFIED]}" if one.get("annotation") else "")
+            + (f"  proved {proved}" if (proved := _proved(one)) else "")
             for one in self._backups()
         ]
 
@@ -143,16 +215,16 @@ class Stanza:
         meanwhile: Callable[[], None],
     ) -> Iterator[tuple[recovery.PrivateCopy, bool]]:
         account = machine.unprivileged_account()
-        recovery.clear(place)
-        place.mkdir(mode=0o700, parents=True)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            place.chmod(0o700)
             if account is not None:
                 os.chown(place, account.uid, account.gid)
             target = ["--type=default"]
             if moment is not None:
                 text = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
                 target = ["--type=time", f"--target={text}", "--target-action=promote"]
-            # Asked for first: the server goes on, and what it adds from now on is not missed.
+            # Asked for first: a server that goes on is not missed for what it adds from now on.
             newest = self._newest_piece()
             self._run("restore", f"--pg1-path={place}", *target, meanwhile=meanwhile)
             version = (place / "PG_VERSION").read_text("ascii").strip()
@@ -204,12 +276,71 @@ def _complain_of_short(copy: recovery.PrivateCopy, newest: str | None) -> None:
         raise RepositoryError(
             f"The log was read to its end before {newest}, so a piece is missing or damaged: run"
             " pgbackrest verify, and choose a moment before that piece, with --removals-until a"
-            " moment before it too."
+            " moment before it too. Its price: what was erased or deleted after that second moment"
+            " comes back, and has to be erased again."
         )
+
+
+@contextmanager
+def _trial_folder() -> Iterator[Path]:
+    """A folder for a trial, locked for as long as we live; what killed trials have left goes."""
+    account = machine.unprivileged_account()
+    for left in TRIALS.glob(f"{TRIAL_PREFIX}*"):
+        with contextlib.suppress(OSError), _locked(left):
+            recovery.clear(left / TRIAL)
+            shutil.rmtree(left)
+    with (
+        tempfile.TemporaryDirectory(prefix=TRIAL_PREFIX, dir=TRIALS) as name,
+        _locked(Path(name)),
+    ):
+        machine.give_to(account, Path(name))
+        yield Path(name)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises `OSError` where somebody else holds it, or it is none of ours."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        account = machine.unprivileged_account()
+        if os.fstat(descriptor).st_uid not in {os.geteuid(), account.uid if account else None}:
+            raise PermissionError(folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _see_that_it_is_free(place: Path, into: Path) -> None:
+    """Never clear what may be somebody else's."""
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return
+    wants = "name a folder that is" if place == into else f"beside {into} it is needed: move it"
+    raise RepositoryError(
+        f"{place} is not empty: {wants}, or, where a restore that was killed has left it, remove"
+        " it and repeat."
+    )
+
+
+def _proved(one: dict[str, Any]) -> str | None:
+    """When a backup was proved; annotations of others are none of ours."""
+    return (one.get("annotation") or {}).get(VERIFIED)
+
+
+def _began(one: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(int(one["timestamp"]["start"]), UTC)
 
 
 def _stopped(one: dict[str, Any]) -> datetime:
     return datetime.fromtimestamp(int(one["timestamp"]["stop"]), UTC)
+
+
+async def _at_work(url: str) -> list[tuple[str, int, bool]]:
+    """Who else is connected to the running server, how often, and whether it is a login of ours."""
+    async with connect(url, name=removals.NAME) as db:
+        return [
+            (str(login), int(count), bool(ours)) for login, count, ours in await db.rows("at_work")
+        ]
 
 
 async def _settle(url: str, notes: list[Note], is_certain: bool, tell: Tell) -> Applied:  # noqa: FBT001

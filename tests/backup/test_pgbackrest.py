@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
+import re
+import shlex
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from bookconnect_dm import machine
+from bookconnect_dm.backup import is_full_due
 from bookconnect_dm.embedded import EmbeddedPostgres
+from bookconnect_dm.pgbackrest import Stanza
 from tests.conftest import MakeCluster
 from tests.helpers.demo import COMMAND
 from tests.helpers.postgres import Database, clusters_folder, pg15_bin_dir
@@ -26,6 +33,10 @@ pytestmark = pytest.mark.durability
 
 ROOT = Path(__file__).resolve().parents[2]
 OPS = ROOT / "ops" / "pgbackrest"
+PAGE = ROOT / "docs" / "how-to" / "back-up-and-restore.md"
+SETTINGS = "/etc/bookconnect-dm/backup.env"
+TRIALS = Path("/var/tmp")
+DEBIANS = Path("/usr/lib/postgresql/15/bin")
 
 
 def _ops_setting(name: str) -> str:
@@ -69,6 +80,7 @@ class Installation:
         }
         self.said: list[str] = []
         self._stanza("stanza-create")
+        self.settings = self._write_settings()
 
     def _let_in(self, embedded: EmbeddedPostgres) -> None:
         """The account of PostgreSQL comes in by the socket, as on any Debian."""
@@ -102,11 +114,56 @@ class Installation:
             os.chown(self.configuration, self.account.uid, self.account.gid)
         self.configuration.chmod(0o640)
 
-    def _stanza(self, *arguments: str) -> None:
-        machine.run_program(
+    def _stanza(self, *arguments: str) -> str:
+        return machine.run_program(
             ["pgbackrest", f"--config={self.configuration}", "--stanza=bookconnect", *arguments],
             account=self.account,
         )
+
+    def _write_settings(self) -> Path:
+        """The file of the page, with the owner and mode that it says."""
+        path = self.folder / "backup.env"
+        names = ("BOOKCONNECT_DM_BACKUP_STANZA", "BOOKCONNECT_DM_ADMIN_URL", "PGBACKREST_CONFIG")
+        path.write_text("".join(f"{name}={shlex.quote(self.env[name])}\n" for name in names))
+        path.chmod(0o640)
+        if self.account is not None:
+            os.chown(path, 0, self.account.gid)
+        return path
+
+    def as_cron(self, number: int) -> str:
+        """A line of the page's crontab, in cron's environment: what cron would mail of it.
+
+        But not as `postgres`, who may not be able to reach the Python of these tests.
+        """
+        text = PAGE.read_text("utf-8")
+        (table,) = re.findall(r"^```\n(MAILTO=.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        _, path, *lines = table.splitlines()
+        *_, user, line = lines[number].split(maxsplit=6)
+        assert user == "postgres"
+        assert SETTINGS in line
+        path = path.replace("/opt/bookconnect-dm/bin", str(Path(COMMAND).parent))
+        if self.account is not None:
+            subprocess.run(
+                ["/bin/sh", "-c", f". {self.settings}"], check=True, cwd="/",
+                user=self.account.uid, group=self.account.gid, extra_groups=[],
+            )  # fmt: skip
+        done = subprocess.run(
+            ["/bin/sh", "-c", line.replace(SETTINGS, str(self.settings))],
+            env=dict([path.split("=", 1)], HOME="/", LOGNAME=user, SHELL="/bin/sh"),
+            cwd="/", capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        self.said.append(said)
+        assert done.returncode == 0, said
+        return said
+
+    def labels(self) -> list[str]:
+        """The backups that pgBackRest knows."""
+        (found,) = json.loads(self._stanza("info", "--output=json"))
+        return [one["label"] for one in found["backup"]]
+
+    def annotate(self, label: str, text: str) -> None:
+        self._stanza("annotate", f"--set={label}", f"--annotation={text}")
 
     def run(self, *arguments: str, is_well: bool = True) -> str:
         done = subprocess.run(
@@ -132,23 +189,27 @@ def installation(make_cluster: MakeCluster) -> Iterator[Installation]:
         yield Installation(make_cluster, folder)
 
 
-def test_back_to_a_second_and_nothing_erased_comes_along(installation: Installation) -> None:
+def test_back_to_a_second_and_nothing_erased_comes_along(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = make_world(installation.db)
     conversation = world.converse(world.ada, world.cleo)
     world.send(world.ada, conversation, "before the backup")
-    installation.run("backup")
+    assert installation.as_cron(0) == ""
+    assert "No backup younger than 8d was proved" in installation.as_cron(2)
+    installation.annotate(installation.labels()[0], "note=somebody else's")
     assert "until 20" in installation.run("backup", "list")
     world.send(world.cleo, conversation, "words of the one who goes")
     world.send(world.ada, conversation, "words of the one who stays")
     moment = _now(world)
     world.send(world.ada, conversation, "after the moment")
     world.db.run("delete from auth.users where id = %s", world.cleo)
-    _put_away(world)
     epoch = _epoch(world.db.admin_url)
 
     began = time.monotonic()
     into = installation.folder / "restored"
     programs = ("--programs", str(pg15_bin_dir()))
+    _see_that_it_waits_for_its_turn(installation, moment, into)
     said = installation.run("restore", "--to", moment, "--into", str(into), *programs)
     print(f"{said}the restore took {time.monotonic() - began:.1f} s")
     assert "members erased: 1\n  messages of theirs: 1\n" in said
@@ -165,9 +226,79 @@ def test_back_to_a_second_and_nothing_erased_comes_along(installation: Installat
 
     said = installation.run("restore", "--to", moment, "--into", str(into), is_well=False)
     assert "is not empty" in said
-    installation.run("backup", "verify", *programs)
-    assert "proved 20" in installation.run("backup", "list", "--max-age", "1h")
+    _see_that_an_interrupted_trial_leaves_nothing(installation)
+    if pg15_bin_dir() == DEBIANS:
+        assert installation.as_cron(1) == ""
+    else:
+        installation.run("backup", "verify", *programs)
+    assert "proved 20" in installation.run("backup", "list")
+    assert installation.as_cron(2) == ""
 
+    again = ("--into", str(installation.folder / "again"), *programs)
+    _see_that_damage_is_told(installation, world, moment, again)
+    _see_that_the_first_one_goes_behind_a_second_full_one(installation, monkeypatch)
+    installation.cluster.embedded.stop()
+    said = installation.run("restore", "--to", "latest", *again)
+    assert "does not answer" in said
+    assert "5 messages are in" in said
+    print("".join(installation.said))
+    assert all(
+        installation.cluster.embedded.password_of("postgres") not in x for x in installation.said
+    )
+
+
+def _see_that_it_waits_for_its_turn(installation: Installation, moment: str, into: Path) -> None:
+    """Not while members are served, and never over what somebody else has put there."""
+    to = ("restore", "--to", moment, "--into", str(into))
+    with installation.db.connect("bookconnect_dm_server"):
+        said = installation.run(*to, is_well=False)
+    assert "Members are being served: bookconnect_dm_server (1)" in said
+    foreign = into.with_name(f"{into.name}-end") / "of somebody else"
+    foreign.parent.mkdir()
+    foreign.touch()
+    said = installation.run(*to, is_well=False)
+    assert f"{foreign.parent} is not empty" in said
+    assert not into.exists()
+    foreign.unlink()
+    foreign.parent.rmdir()
+
+
+def _see_that_an_interrupted_trial_leaves_nothing(installation: Installation) -> None:
+    """It had a whole copy in plain words, and a server on it; a killed one's goes with the next."""
+    before = set(TRIALS.glob("bookconnect-dm-*"))
+    _end_a_trial(installation, signal.SIGKILL)
+    (left,) = set(TRIALS.glob("bookconnect-dm-*")) - before
+    _end_a_trial(installation, signal.SIGINT)
+    assert set(TRIALS.glob("bookconnect-dm-*")) == before
+    assert not [one for one in _command_lines() if b"/trial\0" in one]
+    assert not left.exists()
+
+
+def _end_a_trial(installation: Installation, how: signal.Signals) -> None:
+    """Once its server has begun."""
+    earlier = set(TRIALS.glob("bookconnect-dm-*/trial/postmaster.pid"))
+    process = subprocess.Popen(
+        [COMMAND, "backup", "verify", "--programs", str(pg15_bin_dir())],
+        env=installation.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not set(TRIALS.glob("bookconnect-dm-*/trial/postmaster.pid")) - earlier:
+        assert process.poll() is None, "it was over before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    process.send_signal(how)
+    assert process.wait(60) != 0
+
+
+def _command_lines() -> Iterator[bytes]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
+
+
+def _see_that_damage_is_told(
+    installation: Installation, world: World, moment: str, again: tuple[str, ...]
+) -> None:
     conversation = world.converse(world.ada, world.ben)
     world.send(world.ada, conversation, "in a piece that will be damaged")
     damaged = _put_away(world)
@@ -176,14 +307,41 @@ def test_back_to_a_second_and_nothing_erased_comes_along(installation: Installat
     (piece,) = (installation.folder / "repo" / "archive").rglob(f"{damaged}-*")
     content = piece.read_bytes()
     piece.write_bytes(content[:200] + bytes(64) + content[264:])
-    again = ("--into", str(installation.folder / "again"), *programs)
     for to in ("latest", moment):
         said = installation.run("restore", "--to", to, *again, is_well=False)
         assert "a piece is missing or damaged" in said
-    print("".join(installation.said))
-    assert all(
-        installation.cluster.embedded.password_of("postgres") not in x for x in installation.said
-    )
+        assert "comes back, and has to be erased again" in said
+
+
+def _see_that_the_first_one_goes_behind_a_second_full_one(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind increments alone nothing ever went, and the erased stayed in the backups for ever."""
+    (first,) = installation.labels()
+    monkeypatch.setenv("PGBACKREST_CONFIG", str(installation.configuration))
+    # As if the time were over that pgBackRest's configuration names.
+    monkeypatch.setenv("PGBACKREST_REPO1_RETENTION_FULL_TYPE", "count")
+    monkeypatch.setenv("PGBACKREST_REPO1_RETENTION_FULL", "1")
+    said: list[str] = []
+
+    def make(now: datetime) -> list[str]:
+        Stanza("bookconnect").make(is_full=False, tell=said.append, meanwhile=lambda: None, now=now)
+        return installation.labels()
+
+    now = datetime.now(UTC)
+    assert [one[:16] for one in make(now + timedelta(days=6))] == [first, first]
+    (second,) = make(now + timedelta(days=7))
+    assert second.endswith("F")
+    assert second != first
+    assert f"{first} was older than needed, and is gone." in said
+    assert f"{second} is made: full." in said
+
+
+def test_each_week_a_full_one_also_when_it_begins_a_little_sooner() -> None:
+    now = datetime(2026, 11, 27, 3, 0, 1, tzinfo=UTC)
+    assert is_full_due(None, now)
+    assert is_full_due(now - timedelta(days=7) + timedelta(minutes=1), now)
+    assert not is_full_due(now - timedelta(days=6), now)
 
 
 def _now(world: World) -> str:

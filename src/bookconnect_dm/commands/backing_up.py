@@ -65,8 +65,8 @@ def backup(
 ) -> None:
     """Back the database up now, so that it can be restored to any second since.
 
-    An increment where there is a backup to build on, else a full one. Backups that are no longer
-    needed go: BACKUP_KEEP_DAYS.
+    An increment where there is a backup to build on, else a full one; each week a full one.
+    Backups that are no longer needed go: BACKUP_KEEP_DAYS, or as pgBackRest's configuration says.
     """
     if context.invoked_subcommand is not None:
         return
@@ -78,8 +78,7 @@ def backup(
     stanza = _stanza(settings)
     with Progress() as progress:
         if stanza is not None:
-            label = stanza.make(is_full=full, meanwhile=_nothing)
-            say(f"{label} is made.")
+            stanza.make(is_full=full, tell=say, meanwhile=_nothing)
             return
         postgres, repository = _embedded(settings, folder)
         with the_backup.running(postgres):
@@ -201,11 +200,19 @@ def restore(
         ),
     ] = None,
     programs: Programs = None,
+    as_archived: Annotated[
+        bool,
+        typer.Option(
+            "--as-archived",
+            help="With pgBackRest: go by what the archive holds now. What the server has not put "
+            "there, or writes from now on, is lost; what is erased in that time comes back.",
+        ),
+    ] = False,
 ) -> None:
     """Go back to a moment; what was erased, removed or deleted by its sender since stays gone.
 
-    The demo must be stopped. With pgBackRest the running server is not touched: the restored
-    cluster is made in a folder of its own. Members' apps load everything anew.
+    The demo must be stopped. With pgBackRest the members' servers must be, and the database goes
+    on: the restored cluster is made in a folder of its own. Members' apps load everything anew.
     """
     if context.invoked_subcommand is not None:
         return
@@ -216,7 +223,9 @@ def restore(
     until = removals_until if removals_until in {None, "end"} else _moment(str(removals_until))
     stanza = _stanza(settings)
     if stanza is not None:
-        _restore_stanza(settings, stanza, moment, until, into, programs)
+        _restore_stanza(
+            settings, stanza, moment, until, into=into, programs=programs, as_archived=as_archived
+        )
     else:
         _restore_embedded(settings, folder, moment, until)
 
@@ -287,11 +296,15 @@ def _restore_stanza(
     stanza: Stanza,
     moment: datetime | None,
     until: datetime | str | None,
+    *,
     into: Path | None,
     programs: Path | None,
+    as_archived: bool,
 ) -> None:
     if into is None:
         raise SettingsError("Say where the restored cluster is to be made: --into DIR.")
+    if not as_archived:
+        stanza.end_log(admin_url(settings), tell=say, meanwhile=_nothing)
     applied, is_reached = stanza.restore(
         _database(settings),
         moment,
@@ -305,8 +318,9 @@ def _restore_stanza(
         say("The log ended before that moment: all of it is there.")
     _say_kept(applied.kept_accounts)
     say(
-        f"{applied.messages:,} messages are in {into}. Stop the old server, put this folder into "
-        "the place of its data folder, start it, and make a backup."
+        f"{applied.messages:,} messages are in {into}. Stop PostgreSQL, put this folder into the "
+        "place of its data folder, start it and the members' servers, and run bookconnect-dm "
+        "backup --full."
     )
 
 

@@ -40,6 +40,22 @@ begin
 end;
 $$;
 
+-- name: at_work
+-- Who else is connected to this database, by login: those of ours, through which members write, and others. (Of others'
+-- sessions a login that is no superuser sees little more than the name.)
+select
+    a.usename::text,
+    count(*),
+    starts_with(a.usename::text, 'bookconnect_dm_') or exists (
+        select from pg_auth_members as m
+        inner join pg_roles as r on m.roleid = r.oid
+        where m.member = a.usesysid and r.rolname in ('bookconnect_dm_server', 'service_role')
+    ) as is_ours
+from pg_stat_activity as a
+where a.datname = current_database() and a.usename is not null and a.pid <> pg_backend_pid()
+group by a.usename, a.usesysid
+order by a.usename;
+
 -- name: has_role
 select exists (select from pg_roles as r where r.rolname = %(role)s);
 
