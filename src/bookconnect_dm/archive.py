@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -26,6 +29,9 @@ __all__ = ["keep"]
 LOOK_S: Final = 1.0
 DUE_S: Final = 60.0
 STOP_S: Final = 10.0
+GRACE_S: Final = 10.0
+"""A backup that brings the log in itself, or a database that starts again, is over by then."""
+WORDS: Final = 300
 
 log = structlog.get_logger("archive")
 
@@ -57,29 +63,59 @@ async def _follow(
     postgres: EmbeddedPostgres, repository: Repository, line: Callable[[], Line | None]
 ) -> None:
     """One receiver at a time; it ends with the line, with the database, or by an accident."""
+    well_at = time.monotonic()
+    warned_at = float("-inf")
     while True:
         found = line()
         if found is None or not repository.backups(found):
+            well_at = time.monotonic()
             await asyncio.sleep(LOOK_S)
             continue
+        log.info("archive_follows", line=found.number)
+        began_at = time.monotonic()
+        command = backup.receive_command(postgres, repository, found)
+        status, reason = await _receive(
+            command, postgres.client_env, partial(_is_still, found, line)
+        )
+        now = time.monotonic()
+        if status is None or now - began_at >= GRACE_S:
+            well_at = now
+        # It is tried again each second; that it goes on failing is said each minute.
+        if now - well_at >= GRACE_S and now - warned_at >= DUE_S:
+            warned_at = now
+            log.warning("archive_interrupted", line=found.number, status=status, reason=reason)
+        else:
+            log.info("archive_interrupted", line=found.number, status=status)
+        await asyncio.sleep(LOOK_S)
+
+
+def _is_still(found: Line, line: Callable[[], Line | None]) -> bool:
+    return line() == found
+
+
+async def _receive(
+    command: list[str], env: Mapping[str, str], is_wanted: Callable[[], bool]
+) -> tuple[int | None, str]:
+    """Run a receiver for as long as it is wanted; its status and last words if it ended sooner."""
+    with tempfile.TemporaryFile() as said:
         process = await asyncio.create_subprocess_exec(
-            *backup.receive_command(postgres, repository, found),
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PATH": os.defpath, "LC_ALL": "C", **postgres.client_env},
+            stderr=said,
+            env={"PATH": os.defpath, "LC_ALL": "C", **env},
             start_new_session=True,
         )
-        log.info("archive_follows", line=found.number)
         try:
-            while line() == found and process.returncode is None:
+            while is_wanted() and process.returncode is None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
                         await process.wait()
+            status = process.returncode
         finally:
             await _end(process)
-        log.info("archive_interrupted", line=found.number, status=process.returncode)
-        await asyncio.sleep(LOOK_S)
+        said.seek(0)
+        return status, said.read().decode("utf-8", "replace").strip()[-WORDS:]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

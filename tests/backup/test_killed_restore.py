@@ -14,13 +14,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from bookconnect_dm import archive, backup, migrate, recovery
 from bookconnect_dm.embedded import EmbeddedPostgres, EmbeddedPostgresError
@@ -206,6 +209,19 @@ def test_killed_at_every_step_it_is_the_old_one_or_the_new_one(shop: Shop) -> No
     assert _backed_up_by_itself(shop)
 
 
+async def _see_that_it_warns_of_a_broken_log(postgres: EmbeddedPostgres) -> None:
+    """The demo logs warnings only: an archive that gets nothing more was silent."""
+    end_it = "select pg_terminate_backend(active_pid) from pg_replication_slots where active"
+    warned: list[MutableMapping[str, Any]] = []
+    with capture_logs() as said, psycopg.connect(postgres.admin_url, autocommit=True) as connection:
+        while not warned:
+            connection.execute(end_it)
+            await asyncio.sleep(0.05)
+            warned = [one for one in said if one["log_level"] == "warning"]
+            warned = [one for one in warned if one["event"] == "archive_interrupted"]
+    assert "pg_receivewal: error" in warned[0]["reason"]
+
+
 def _backed_up_by_itself(shop: Shop) -> bool:
     """What the demo does beside serving: it waits for nobody to think of it."""
 
@@ -217,10 +233,14 @@ def _backed_up_by_itself(shop: Shop) -> bool:
             async with asyncio.timeout(60):
                 while not shop.repository.backups(shop.repository.lines()[-1]):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
+                await _see_that_it_warns_of_a_broken_log(postgres)
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
         return True
 
-    with EmbeddedPostgres(shop.folder) as postgres:
+    with (
+        mock.patch.object(archive, "GRACE_S", 1.5),
+        EmbeddedPostgres(shop.folder) as postgres,
+    ):
         return asyncio.run(keep_until_there(postgres))
