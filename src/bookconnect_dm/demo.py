@@ -13,16 +13,15 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import uvloop
 
-from bookconnect_dm import app, archive, migrate
+from bookconnect_dm import app, archive, machine, migrate
 from bookconnect_dm.config import PREFIX, Settings, SettingsError
 from bookconnect_dm.embedded import EmbeddedPostgres
 from bookconnect_dm.repository import Repository
@@ -46,7 +45,7 @@ def run(
     """
     _require_free(port)
     postgres = EmbeddedPostgres(folder)
-    with _interruptible():
+    with machine.interruptible():
         try:
             if reset:
                 postgres.destroy()
@@ -149,18 +148,3 @@ def _require_free(port: int) -> None:
                 f"Port {port} is not free ({os.strerror(error.errno or 0)}): "
                 f"choose another, such as make demo PORT={port + 1 if port < 65_535 else 8080}."
             ) from error
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a closed terminal and a plain `kill` end the demo as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

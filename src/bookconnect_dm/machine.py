@@ -20,12 +20,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 __all__ = [
     "ROOT_FALLBACK",
     "Account",
     "MachineError",
     "give_to",
+    "interruptible",
     "is_server_of",
     "kill_with_children",
     "pick_port",
@@ -151,6 +153,29 @@ def _wait_for(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         raise
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a closed terminal and a plain `kill` end us as Ctrl-C does: in order, and once.
+
+    What was ignored before, as `nohup` has it, stays so.
+    """
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    before = {one: how for one, how in handlers.items() if how is not signal.SIG_IGN}
+    for one in before:
+        signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def give_to(account: Account | None, folder: Path) -> None:

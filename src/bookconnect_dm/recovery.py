@@ -65,8 +65,27 @@ def assemble(
     account: Account | None,
     meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Make a cluster of a full backup, the increments after it, and the log up to its end."""
+    """Make a cluster of a full backup, the increments after it, and the log up to its end.
+
+    Half of one is none: it is removed where this fails.
+    """
     clear(target)
+    try:
+        _assemble(chain, log, target, programs=programs, account=account, meanwhile=meanwhile)
+    except BaseException:
+        clear(target)
+        raise
+
+
+def _assemble(
+    chain: Sequence[Path],
+    log: Sequence[Path],
+    target: Path,
+    *,
+    programs: Path,
+    account: Account | None,
+    meanwhile: Callable[[], None] | None,
+) -> None:
     if len(chain) == 1:
         shutil.copytree(chain[0], target, symlinks=True)
     else:
@@ -81,9 +100,19 @@ def assemble(
     for piece in sorted(log, key=lambda path: path.suffix != ".partial"):
         if meanwhile is not None:
             meanwhile()
-        shutil.copyfile(piece, target / "pg_wal" / piece.name.removesuffix(".partial"))
+        _copy_piece(piece, target / "pg_wal" / piece.name.removesuffix(".partial"))
     (target / "recovery.signal").touch()
     machine.give_to(account, target)
+
+
+def _copy_piece(piece: Path, target: Path) -> None:
+    """One that has become whole since it was listed is called otherwise by now."""
+    try:
+        shutil.copyfile(piece, target)
+    except FileNotFoundError:
+        if piece.suffix != ".partial":
+            raise
+        shutil.copyfile(piece.with_suffix(""), target)
 
 
 def clear(cluster: Path) -> None:

@@ -270,23 +270,24 @@ async def _settle(postgres: EmbeddedPostgres, url: str) -> backup.Identity:
 def _begin_anew(work: _Work) -> Backup:
     """A first backup of what was restored, before anybody writes to it.
 
-    Killed before that, the restore is repeated. Where a backup is not possible, the service goes
-    on without: it is made when it is.
+    Killed or interrupted before that, the restore is repeated. Where a backup is not possible, the
+    service goes on without: it is made when it is.
     """
     work.tell("Making the first backup of what was restored ...")
     work.postgres.start()
     try:
-        return backup.make(
+        made = backup.make(
             work.postgres,
             work.repository,
             keep_days=36_500,  # a restore lets nothing go: it may have to be repeated
             tell=work.tell,
             grow=lambda _kind, _count: None,
         ).backup
-    except (CommandError, MachineError, RepositoryError) as error:
+    except (CommandError, MachineError, RepositoryError, OSError) as error:
+        work.postgres.end_replacing()
         raise RepositoryError(
             "It is restored, and the demo may be started again. But its first backup failed, so "
             f"nothing later can be restored: run bookconnect-dm backup. {error}"
         ) from error
-    finally:
-        work.postgres.end_replacing()
+    work.postgres.end_replacing()
+    return made

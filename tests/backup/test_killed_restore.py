@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -27,7 +28,7 @@ from structlog.testing import capture_logs
 
 from bookconnect_dm import archive, backup, migrate, recovery
 from bookconnect_dm.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from bookconnect_dm.machine import unprivileged_account
+from bookconnect_dm.machine import is_server_of, unprivileged_account
 from bookconnect_dm.repository import Repository
 from tests.helpers.postgres import clusters_folder
 
@@ -40,7 +41,7 @@ from bookconnect_dm import restore
 from bookconnect_dm.commands import backing_up
 from bookconnect_dm.cli import main
 
-def die_at(event, pattern, path, text):
+def die_at(event, pattern, path, text, how=signal.SIGKILL):
     is_looking = False
     def hook(name, arguments):
         nonlocal is_looking
@@ -51,7 +52,7 @@ def die_at(event, pattern, path, text):
             if path == "the disk is full":
                 raise OSError(28, "No space left on device")
             if not path or (os.path.exists(path) and text in pathlib.Path(path).read_text()):
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), how)
         is_looking = False
     return hook
 
@@ -123,11 +124,15 @@ class Shop:
 
     def restore(self, *, to: str = "latest", step: Step | None = None) -> int:
         """The command's exit status; -9 where it was killed."""
+        return self.run("restore", "--to", to, step=step)
+
+    def run(self, *command: str, step: tuple[Any, ...] | None = None) -> int:
+        """The exit status of a command, which something happens to at a step."""
         if step is not None and "/" in step[2]:
-            step = (step[0], step[1], str(self.place.parent / step[2]), step[3])
+            step = (*step[:2], str(self.place.parent / step[2]), *step[3:])
+        order = [[*command, "--folder", str(self.folder)], step]
         assert self.runner.stdin is not None
         assert self.runner.stdout is not None
-        order = [["restore", "--to", to, "--folder", str(self.folder)], step]
         self.runner.stdin.write(json.dumps(order) + "\n")
         self.runner.stdin.flush()
         return int(self.runner.stdout.readline())
@@ -186,6 +191,7 @@ def shop() -> Iterator[Shop]:
 
 
 def test_killed_at_every_step_it_is_the_old_one_or_the_new_one(shop: Shop) -> None:
+    _tidied_up(shop)  # a plain kill, and a closed terminal
     for name, step in OLD_GOES_ON.items():
         assert shop.restore(step=step) == -9, name
         assert shop.started() == shop.was, name
@@ -220,6 +226,20 @@ async def _see_that_it_warns_of_a_broken_log(postgres: EmbeddedPostgres) -> None
             warned = [one for one in said if one["log_level"] == "warning"]
             warned = [one for one in warned if one["event"] == "archive_interrupted"]
     assert "pg_receivewal: error" in warned[0]["reason"]
+
+
+def _tidied_up(shop: Shop) -> None:
+    """Words of erased members are in a copy, and its server would go on for ever."""
+    for command, name, how in (
+        (("restore", "--to", "latest"), "pgdata-new", signal.SIGTERM),
+        (("backup", "verify"), "pgdata-trial", signal.SIGHUP),
+    ):
+        step = ("open", "postmaster.pid", f"{name}/postmaster.pid", "ready", how)
+        assert shop.run(*command, step=step) == 130, "as if by Ctrl-C"
+        place = shop.place.with_name(name)
+        assert not place.exists()
+        pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+        assert not [pid for pid in pids if is_server_of(pid, place)]
 
 
 def _backed_up_by_itself(shop: Shop) -> bool:

@@ -71,12 +71,13 @@ def backup(
     if context.invoked_subcommand is not None:
         return
     from bookconnect_dm import backup as the_backup
+    from bookconnect_dm import machine
     from bookconnect_dm.repository import say_moment
     from bookconnect_dm.terminal import Progress
 
     settings = read_settings()
     stanza = _stanza(settings)
-    with Progress() as progress:
+    with machine.interruptible(), Progress() as progress:
         if stanza is not None:
             stanza.make(is_full=full, tell=say, meanwhile=_nothing)
             return
@@ -112,9 +113,14 @@ def verify(
 
     The trial runs beside the real database, is reachable by nobody, and is removed.
     """
+    from bookconnect_dm import machine
+
     settings = read_settings()
     stanza = _stanza(settings)
-    if stanza is not None:
+    with machine.interruptible():
+        if stanza is None:
+            _prove_embedded(settings, folder, is_quick=quick)
+            return
         stanza.prove(
             _database(settings),
             programs=programs,
@@ -123,7 +129,9 @@ def verify(
             tell=say,
             meanwhile=_nothing,
         )
-        return
+
+
+def _prove_embedded(settings: Settings, folder: Path, *, is_quick: bool) -> None:
     from bookconnect_dm import backup as the_backup
 
     postgres, repository = _embedded(settings, folder)
@@ -134,7 +142,7 @@ def verify(
         postgres,
         repository,
         repository.backup_for(lines[-1], None),
-        is_quick=quick,
+        is_quick=is_quick,
         adapter="standalone",
         tell=say,
         meanwhile=_nothing,
@@ -218,16 +226,20 @@ def restore(
         return
     if to is None:
         raise SettingsError("Say which moment: --to 2026-11-27T14:03:05Z, or --to latest.")
+    from bookconnect_dm import machine
+
     settings = read_settings()
     moment = None if to == "latest" else _moment(to)
     until = removals_until if removals_until in {None, "end"} else _moment(str(removals_until))
     stanza = _stanza(settings)
-    if stanza is not None:
-        _restore_stanza(
-            settings, stanza, moment, until, into=into, programs=programs, as_archived=as_archived
-        )
-    else:
-        _restore_embedded(settings, folder, moment, until)
+    with machine.interruptible():
+        if stanza is not None:
+            _restore_stanza(
+                settings, stanza, moment, until,
+                into=into, programs=programs, as_archived=as_archived,
+            )  # fmt: skip
+        else:
+            _restore_embedded(settings, folder, moment, until)
 
 
 @restore_cli.command("note")
