@@ -305,6 +305,23 @@ def prove(
 
     Raises with one sentence at the first thing that is wrong.
     """
+    with repository.reading():
+        _prove(
+            postgres, repository, backup,
+            is_quick=is_quick, adapter=adapter, tell=tell, meanwhile=meanwhile,
+        )  # fmt: skip
+
+
+def _prove(
+    postgres: EmbeddedPostgres,
+    repository: Repository,
+    backup: Backup,
+    *,
+    is_quick: bool,
+    adapter: str,
+    tell: Tell,
+    meanwhile: Callable[[], None],
+) -> None:
     line = repository.line(backup.line)
     chain = repository.chain(backup)
     for number, one in enumerate(chain):

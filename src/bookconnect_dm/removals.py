@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import Final
 
 from bookconnect_dm.direct import CommandError, Direct, connect
+from bookconnect_dm.repository import say_moment
 
-__all__ = ["Applied", "Gone", "Note", "RemovalsError", "apply", "note"]
+__all__ = ["Applied", "Gone", "Note", "RemovalsError", "apply", "note", "require_later"]
 
 NAME: Final = "bookconnect-dm restore"
-PARTS: Final = ("users", "conversations", "participants", "messages", "tiers", "holds")
+PARTS: Final = ("users", "conversations", "participants", "messages", "tiers", "holds", "clock")
 # More than this is not what members and retention do in a day: perhaps it is the accident itself.
 SHARE: Final = 0.05
 MEMBERS: Final = 10
 MESSAGES: Final = 100
 HOW_TO_INSIST: Final = (
-    "if that is why you restore, add --removals-until TIME, a second before it happened; "
-    "if it was meant, add --removals-until end"
+    "if that is why you restore, add --removals-until TIME, just before it happened (and not before"
+    " --to); if it was meant, add --removals-until end"
 )
 
 
@@ -44,6 +45,8 @@ class Note:
 
     folder: Path
     shared_until: datetime | None = None
+    is_looked_at: bool = False
+    """Nobody else has seen to it that this copy is the later of the two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +65,11 @@ class Gone:
     @property
     def is_odd(self) -> bool:
         """Whether it is so much that it may be the accident for which somebody restores."""
-        sudden = self.removed + self.deleted + self.cut_short
-        return self.erased_members > max(MEMBERS, self.members * SHARE) or sudden > max(
-            MESSAGES, self.messages * SHARE
+        sudden = self.erased + self.removed + self.deleted + self.cut_short
+        return (
+            self.erased_members > max(MEMBERS, self.members * SHARE)
+            or self.erased_members > self.members / 2
+            or sudden > max(MESSAGES, self.messages * SHARE)
         )
 
     def lines(self) -> list[str]:
@@ -88,6 +93,15 @@ class Applied:
     kept_accounts: tuple[str, ...]
     messages: int
     """How many are there now."""
+
+
+def require_later(until: datetime | str | None, moment: datetime | None) -> None:
+    """Refuse to note an earlier copy: what it does not have yet would be taken for removed."""
+    if isinstance(until, datetime) and moment is not None and until < moment:
+        raise RemovalsError(
+            f"--removals-until {say_moment(until)} is before --to {say_moment(moment)}: all that"
+            " was written between the two would be removed. Name the same moment, or a later one."
+        )
 
 
 async def note(url: str, folder: Path) -> int:
@@ -152,6 +166,8 @@ async def apply(
             kept: set[str] = set()
             for one in notes:
                 await _take(db, one)
+                if one.is_looked_at:
+                    await _require_later_copy(db)
                 found = Gone(
                     **dict(zip(Gone.__slots__, (await db.rows("count_gone"))[0], strict=True))
                 )
@@ -187,6 +203,19 @@ async def _take(db: Direct, one: Note) -> None:
     await db.rows("analyze_notes")
     await db.rows("find_gone_users", shared_until=_shared_until(one))
     await db.rows("find_gone_messages", shared_until=_shared_until(one))
+
+
+async def _require_later_copy(db: Direct) -> None:
+    """What an older copy does not have yet would be taken for removed."""
+    noted, here = (await db.rows("clocks"))[0]
+    if here is not None and (noted is None or noted < here):
+        noted_at = say_moment(noted) if noted else "before anybody wrote"
+        raise RemovalsError(
+            f"The notes are of {noted_at}, and this copy goes on to {say_moment(here)}: all that"
+            " is newer would be removed. Note the later copy, and apply that to the earlier one;"
+            " if they are of the later one (its newest conversations were removed), add"
+            " --notes-are-later."
+        )
 
 
 async def _remove(db: Direct, one: Note) -> set[str]:

@@ -46,6 +46,7 @@ LOCK_WAIT_S: Final = 60.0
 _SEGMENT: Final = re.compile(r"[0-9A-F]{24}")
 # How each page of the log begins: 8 bytes of other things, then its position.
 _PAGE_HEAD: Final = struct.Struct("=8xQ")
+_PAGE: Final = 8_192
 
 Kind = Literal["full", "incremental"]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -54,6 +55,10 @@ Position = Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,
 
 class RepositoryError(Exception):
     """The folder does not hold what is asked for; the text says what to do."""
+
+
+class _BusyError(RepositoryError):
+    """Somebody else holds a lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,21 +146,33 @@ class Repository:
         with self._opened():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.chmod(0o700)
-            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        with self._holding("lock", fcntl.LOCK_EX) as descriptor:
+            yield descriptor
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Nothing that is in the folder now is let go meanwhile; backups go on being made."""
+        with self._holding("readers", fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def _holding(self, name: str, how: int, *, wait_s: float | None = None) -> Iterator[int]:
+        with self._opened():
+            descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self._wait_for(descriptor)
+            self._wait_for(descriptor, how, LOCK_WAIT_S if wait_s is None else wait_s)
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def _wait_for(self, descriptor: int) -> None:
-        until = time.monotonic() + LOCK_WAIT_S
+    def _wait_for(self, descriptor: int, how: int, wait_s: float) -> None:
+        until = time.monotonic() + wait_s
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, how | fcntl.LOCK_NB)
             except OSError:
                 if time.monotonic() > until:
-                    raise RepositoryError(
+                    raise _BusyError(
                         f"Another backup is writing into {self.folder}: let it finish."
                     ) from None
                 time.sleep(0.2)
@@ -223,18 +240,36 @@ class Repository:
                 return line
         raise RepositoryError(f"Nothing was backed up before {say_moment(moment)}: {self._reach()}")
 
-    def later_lines(self, line: Line) -> list[tuple[Line, datetime | None]]:
-        """The lines that came out of this one, and until which moment they share its past.
+    def later_lines(self, line: Line) -> dict[int, Line | None]:
+        """The lines of this database that were written after this one, in order, by number.
 
-        None: all of it.
+        None: lost, since nothing but the oldest and the newest ever goes. Not only those that came
+        out of this one: another attempt to go back begins a line beside it.
         """
-        shared: dict[int, datetime | None] = {line.number: None}
-        for one in self.lines():
-            if one.parent in shared:
-                limits = [x for x in (shared[one.parent], one.branched_at) if x is not None]
-                shared[one.number] = min(limits, default=None)
-        del shared[line.number]
-        return [(self.line(number), limit) for number, limit in shared.items()]
+        known = {one.number: one for one in self.lines()}
+        later = {number: known.get(number) for number in range(line.number + 1, max(known) + 1)}
+        # A restored database keeps the name of its system; another name is another database.
+        return {at: one for at, one in later.items() if one is None or one.system == line.system}
+
+    def shared_until(self, line: Line, later: Line) -> datetime | None:
+        """Until which moment a later line shares the past of this one; None: all of it.
+
+        Up to where the two parted. Raises `RepositoryError` where a line between them is lost.
+        """
+        known = {one.number: one for one in self.lines()}
+        ours, theirs = _path_to(line, known), _path_to(later, known)
+        common = max(ours.keys() & theirs.keys(), default=None)
+        if common is None:
+            raise RepositoryError(
+                f"Line {later.number} came out of a line that is not in {self.folder} any more, so"
+                " what was erased in it cannot be told from what it never had"
+            )
+        limits = [one.branched_at for at, one in theirs.items() if at > common and one]
+        # Where ours goes on from the end of the common one, it has all of that.
+        limits += [
+            one.branched_at or one.begun_at for at, one in ours.items() if at > common and one
+        ]
+        return min((moment for moment in limits if moment), default=None)
 
     def forget_unused_lines(self) -> None:
         """Remove the newest lines that no backup was made of: nobody has written them.
@@ -338,13 +373,26 @@ class Repository:
         first = segment_of(since, line.timeline, self._size(found)) if since and found else ""
         return sorted(path for path in found if path.name[:24] >= first)
 
-    def keep_piece(self, line: Line, path: Path) -> None:
-        """Take a piece that its cluster has not finished: whole or not at all."""
+    def keep_piece(self, line: Line, path: Path) -> bool:
+        """Take a piece that its cluster has not finished: whole or not at all.
+
+        False where it does not go on from what is here of it, which then stays.
+        """
         kept = self.log_folder(line) / f"{path.name}.partial"
         fresh = kept.with_suffix(".new")
-        shutil.copyfile(path, fresh)
-        fresh.chmod(0o600)
-        fresh.replace(kept)
+        try:
+            found = _written(path)
+        except OSError:  # its disk is damaged
+            return False
+        with self._opened():
+            if kept.exists() and not found.startswith(_written(kept)):
+                return False
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(found)
+                stream.truncate(path.stat().st_size)
+            fresh.replace(kept)
+        return True
 
     def gap(self, line: Line, *, since: str) -> str | None:
         """The first piece that is missing between an LSN and the end of a line's log, if any."""
@@ -359,9 +407,14 @@ class Repository:
             wanted = _next(wanted, size)
         return None
 
-    @staticmethod
-    def _size(pieces: list[Path]) -> int:
-        return max((path.stat().st_size for path in pieces), default=0) or 16_777_216
+    def _size(self, pieces: list[Path]) -> int:
+        sizes = []
+        with self._opened():
+            for path in pieces:
+                # A piece that is whole by now is not called `.partial` any more.
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append(path.stat().st_size)
+        return max(sizes, default=0) or 16_777_216
 
     # -- expiry ----------------------------------------------------------------------------------
 
@@ -375,8 +428,17 @@ class Repository:
                     path.unlink()
 
     def expire(self, days: int, now: datetime) -> list[str]:
-        """Remove what no moment of the last `days` days needs; what was removed. Under the lock."""
-        oldest = now - timedelta(days=days)
+        """Remove what no moment of the last `days` days needs; what was removed. Under the lock.
+
+        Nothing while somebody reads: the next backup does it then.
+        """
+        try:
+            with self._holding("readers", fcntl.LOCK_EX, wait_s=0):
+                return self._expire(now - timedelta(days=days))
+        except _BusyError:
+            return []
+
+    def _expire(self, oldest: datetime) -> list[str]:
         removed: list[str] = []
         lines = self.lines()
         for line, later in zip(lines, [*lines[1:], None], strict=True):
@@ -404,16 +466,43 @@ class Repository:
         return [one.name for one in gone]
 
 
+def _path_to(line: Line, known: Mapping[int, Line]) -> dict[int, Line | None]:
+    """A line and all that it came out of, by number; None: the last that is told of is gone."""
+    path: dict[int, Line | None] = {line.number: line}
+    while line.parent is not None:
+        path[line.parent] = known.get(line.parent)
+        if line.parent not in known:
+            break
+        line = known[line.parent]
+    return path
+
+
 def is_written(piece: Path) -> bool:
     """Whether a piece of log in a cluster is what its name says; PostgreSQL renames old ones."""
-    with piece.open("rb") as stream:
-        head = stream.read(_PAGE_HEAD.size)
+    try:
+        with piece.open("rb") as stream:
+            head = stream.read(_PAGE_HEAD.size)
+    except OSError:  # its disk is damaged
+        return False
     if len(head) < _PAGE_HEAD.size:
         return False
     position = _PAGE_HEAD.unpack(head)[0]
     lsn = f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
     # Not its timeline: the first piece of a new one begins with a copy of the old one's.
     return segment_of(lsn, 0, piece.stat().st_size)[8:] == piece.name[8:]
+
+
+def _written(piece: Path) -> bytes:
+    """What is written in a piece so far, without what an old one that was renamed has left in it.
+
+    Each page begins with its position, and is empty behind what is written.
+    """
+    held = piece.read_bytes()
+    high, low = int(piece.name[8:16], 16), int(piece.name[16:24], 16)
+    begin, end = (high << 32) + low * len(held), 0
+    while end + _PAGE <= len(held) and _PAGE_HEAD.unpack_from(held, end)[0] == begin + end:
+        end += _PAGE
+    return held[:end].rstrip(b"\0")
 
 
 def segment_of(lsn: str, timeline: int, size: int) -> str:

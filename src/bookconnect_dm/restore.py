@@ -37,6 +37,12 @@ __all__ = ["Restored", "restore"]
 END: Final = "end"
 LOGINS: Final = ("postgres", "bookconnect_dm_server", "bookconnect_dm_feed")
 
+# The end is looked at for every moment, so an earlier moment alone does not help.
+HOW_TO_DO_WITHOUT: Final = (
+    "choose a moment before it, and --removals-until a moment before it too. Whatever was erased,"
+    " removed or deleted after that one then comes back, and has to be erased again."
+)
+
 Tell = Callable[[str], None]
 
 
@@ -86,7 +92,7 @@ class _Work:
                 is_reached = copy.recover(moment, meanwhile=self.meanwhile)
                 if moment is None or not is_reached:
                     self._complain_of_gap(line, chosen)
-                    _complain_of_damage(copy.broken_piece(pieces))
+                    _complain_of_damage(line, copy.broken_piece(pieces))
                 yield copy, is_reached
             except BaseException:
                 copy.stop()
@@ -106,8 +112,12 @@ class _Work:
         pieces = (self.postgres.cluster_folder / "pg_wal").glob(f"{line.timeline:08X}" + "?" * 16)
         for path in sorted(pieces):
             is_missing = path.name not in whole and path.name >= archived[0].name[:24]
-            if is_missing and is_written(path):
-                self.repository.keep_piece(line, path)
+            if is_missing and is_written(path) and not self.repository.keep_piece(line, path):
+                self.tell(
+                    f"The old database's {path.name} does not go on from what is in the archive, as"
+                    " after damage to its disk or on an older copy of it: the archive's counts."
+                )
+                return
 
     def _line_of_old(self) -> Line | None:
         """The line that the old cluster was writing."""
@@ -131,16 +141,17 @@ class _Work:
         missing = self.repository.gap(line, since=chosen.start_lsn)
         if missing:
             raise RepositoryError(
-                f"The log of that time lacks {missing}: choose a moment before it was lost."
+                f"The log of line {line.number} lacks {missing}, and nothing after that place can"
+                f" be read: {HOW_TO_DO_WITHOUT}"
             )
 
 
-def _complain_of_damage(broken: str | None) -> None:
+def _complain_of_damage(line: Line, broken: str | None) -> None:
     """What was removed after the damage is unknown, and would come back unnoticed."""
     if broken:
         raise RepositoryError(
-            f"The log is damaged in {broken}, and nothing after that place can be read: choose a"
-            " moment before it, and --removals-until a moment before it too."
+            f"The log of line {line.number} is damaged in {broken}, and nothing after that place"
+            f" can be read: {HOW_TO_DO_WITHOUT}"
         )
 
 
@@ -160,6 +171,7 @@ def restore(
     whole; then a first backup of the new one is made. Raises with one sentence.
     """
     began = time.monotonic()
+    removals.require_later(removals_until, moment)
     if not repository.exists:
         raise RepositoryError(f"There are no backups in {repository.folder}.")
     account = postgres.hold()
@@ -195,16 +207,12 @@ def _note_removals(
     removals_until: datetime | str | None,
     folder: Path,
 ) -> list[Note]:
-    """Look at the end of this line and of all that came out of it."""
+    """Look at the end of this line and of all that were written after it."""
     if moment is None:
         return []
     until = removals_until if isinstance(removals_until, datetime) else None
     notes: list[Note] = []
-    for one, shared_until in [(line, None), *work.repository.later_lines(line)]:
-        if until is not None and one.begun_at > until:
-            continue
-        if not work.repository.backups(one):
-            continue
+    for one, shared_until in _lines_to_look_at(work, line, until):
         end = until if until is not None and work.repository.line_at(until) == one else None
         words = f"as it was at {say_moment(end)}" if end else "at the end of its log"
         work.tell(f"Looking at line {one.number} {words}: what is gone by then stays gone ...")
@@ -215,6 +223,63 @@ def _note_removals(
         is_shared = shared_until is None or moment <= shared_until
         notes.append(Note(folder=here, shared_until=None if is_shared else shared_until))
     return notes
+
+
+def _lines_to_look_at(
+    work: _Work, line: Line, until: datetime | None
+) -> list[tuple[Line, datetime | None]]:
+    """This line and the later ones, and until which moment each shares its past (None: all of it).
+
+    Says what comes back since nobody looks for it. Raises where that was not asked for.
+    """
+    if until is not None:
+        work.tell(f"What was erased, removed or deleted after {say_moment(until)} comes back.")
+    found: list[tuple[Line, datetime | None]] = [(line, None)]
+    later = work.repository.later_lines(line)
+    for number, one in later.items():
+        begun_at = one.begun_at if one else _begun_by(work.repository, number)
+        if until is not None and begun_at >= until:
+            work.tell(f"Line {number}, written after that, is not looked at.")
+        elif one is None:
+            raise RepositoryError(
+                f"Line {number} is not in {work.repository.folder}, and what was erased in it would"
+                f" come back: put it back, {_how_to_pass_over(begun_at)}"
+            )
+        elif work.repository.backups(one):
+            found.append((one, _shared_until(work.repository, line, one)))
+        elif one == work.repository.lines()[-1]:
+            raise RepositoryError(
+                f"Line {number} has no backup yet, so what was erased in it is known to its"
+                " database alone: if that is still in its place, run bookconnect-dm backup first,"
+                f" {_how_to_pass_over(begun_at)}"
+            )
+        else:
+            work.tell(
+                f"Line {number} has no backup: what was erased, removed or deleted in it, between"
+                f" {say_moment(begun_at)} and the restore after that, comes back."
+            )
+    return found
+
+
+def _shared_until(repository: Repository, line: Line, later: Line) -> datetime | None:
+    try:
+        return repository.shared_until(line, later)
+    except RepositoryError as error:
+        raise RepositoryError(
+            f"{error}: put that one back, {_how_to_pass_over(later.begun_at)}"
+        ) from error
+
+
+def _begun_by(repository: Repository, number: int) -> datetime:
+    """By when a line that is lost had begun, since the next one did."""
+    return next(one.begun_at for one in repository.lines() if one.number > number)
+
+
+def _how_to_pass_over(begun_at: datetime) -> str:
+    return (
+        f"or add --removals-until {say_moment(begun_at)}: whatever was erased, removed or deleted"
+        " after that then comes back, and has to be erased again."
+    )
 
 
 def _bring_back(

@@ -126,8 +126,28 @@ def see_that_a_damaged_file_is_told_with_a_way_out(archive: Archive) -> None:
     flip(damaged, 20)
 
 
+def see_that_a_damaged_disk_does_not_spoil_the_archive(archive: Archive) -> None:
+    told: list[str] = []
+    work = restore._Work(archive.postgres, archive.repository, None, told.append, lambda: None)
+    work.keep_tail()
+    kept = archive.repository.pieces(archive.repository.lines()[-1])[-1]
+    assert kept.suffix == ".partial"
+    good = kept.read_bytes()
+    its_own = archive.postgres.cluster_folder / "pg_wal" / kept.stem
+    assert good.rstrip(b"\0") in its_own.read_bytes()
+    flip(its_own, 100)
+    work.keep_tail()
+    assert kept.read_bytes() == good
+    assert f"{kept.stem} does not go on from what is in the archive" in told[-1]
+    flip(its_own, 100)
+    told.clear()
+    work.keep_tail()
+    assert told == []
+
+
 def test_a_damaged_log_is_no_end_of_it(archive: Archive) -> None:
     see_that_a_damaged_file_is_told_with_a_way_out(archive)
+    see_that_a_damaged_disk_does_not_spoil_the_archive(archive)
     archive.prove()
     last = archive.whole[-1]
     flip(last, 200)
@@ -143,11 +163,17 @@ def test_a_damaged_log_is_no_end_of_it(archive: Archive) -> None:
     with pytest.raises(RepositoryError, match=damaged):
         archive.prove()
     for moment in (None, archive.moment):
-        with pytest.raises(RepositoryError, match=damaged):
+        with pytest.raises(RepositoryError, match=f"{damaged}.* has to be erased again"):
             archive.restore(moment)
     with archive.postgres, psycopg.connect(archive.postgres.admin_url) as connection:
         said = connection.execute(
             "select count(*) from public.direct_messages where content like 'the % words'"
         ).fetchone()
     assert said == (3,), "the old one is untouched"
+
+    # A piece that is lost likewise; and as it says.
+    piece.rename(archive.repository.folder / "aside")
+    cure = "--removals-until a moment before it too.* has to be erased again"
+    with pytest.raises(RepositoryError, match=f"lacks {piece.name}.*{cure}"):
+        archive.restore(archive.moment)
     assert archive.restore(archive.moment, until=archive.moment) > 0

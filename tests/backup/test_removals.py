@@ -230,7 +230,7 @@ def test_an_account_that_the_host_still_refers_to_is_named_and_emptied(copies: C
     assert not _tables_that_know(copies.old, world.cleo) & ours
 
 
-@pytest.mark.parametrize("accident", ["truncate", "delete", "mark", "shorten"])
+@pytest.mark.parametrize("accident", ["truncate", "delete", "mark", "shorten", "erase"])
 def test_the_accident_itself_is_not_done_again_unasked(copies: Copies, accident: str) -> None:
     world = copies.end
     conversation = world.converse(world.ada, world.ben)
@@ -245,6 +245,7 @@ def test_the_accident_itself_is_not_done_again_unasked(copies: Copies, accident:
         "delete": "delete from public.direct_messages",
         "mark": "update public.direct_messages set is_deleted = true, deleted_at = now()",
         "shorten": "update public.direct_messages set retention_expires_at = now()",
+        "erase": f"delete from auth.users where id = '{world.ada}'",
     }[accident])  # fmt: skip
     before = _epoch(copies.old)
     with pytest.raises(RemovalsError, match=r"messages .*: 150: .*--removals-until"):
@@ -253,6 +254,42 @@ def test_the_accident_itself_is_not_done_again_unasked(copies: Copies, accident:
     assert _epoch(copies.old) == before
     copies.restore(is_certain=True)
     assert copies.contents() == []
+
+
+@pytest.mark.parametrize(
+    ("members", "erased", "is_odd"),
+    [(10, 10, True), (7, 4, True), (7, 3, False), (2, 1, False), (300, 16, True), (300, 15, False)],
+)
+def test_so_many_members_at_once_may_be_the_accident(
+    members: int, erased: int, *, is_odd: bool
+) -> None:
+    gone = Gone(
+        members=members, messages=0, erased_members=erased,
+        erased=0, expired=0, removed=0, deleted=0, cut_short=0,
+    )  # fmt: skip
+    assert gone.is_odd is is_odd
+
+
+def test_the_copies_are_not_taken_for_one_another(copies: Copies) -> None:
+    """The notes of an earlier copy would remove all that is newer, and say nothing of it."""
+    world = copies.end
+    conversation = world.converse(world.ada, world.ben)
+    world.send(world.ada, conversation, "one")
+    copies.remember()
+    world.send(world.ada, conversation, "two")
+    world.db.run("delete from auth.users where id = %s", world.cleo)
+
+    def attempt(noted: Database, other: Database) -> Applied:
+        note = Note(folder=copies.notes / uuid4().hex, is_looked_at=True)
+        run_async(lambda: removals.note(noted.admin_url, note.folder))
+        return run_async(lambda: removals.apply(other.admin_url, [note], is_certain=True))
+
+    with pytest.raises(RemovalsError, match=r"Note the later copy.*--notes-are-later"):
+        attempt(copies.old, world.db)
+    assert world.db.run("select count(*) as n from public.direct_messages") == [{"n": 2}]
+    # What its removal made older is later all the same: a removal of something to read counts.
+    world.db.run("delete from public.conversations where id = %s", conversation)
+    assert attempt(world.db, copies.old).messages == 0
 
 
 def test_tables_that_are_gone_at_the_end_say_nothing(copies: Copies) -> None:
@@ -305,7 +342,7 @@ def test_notes_hold_ids_and_times_and_are_their_owners_alone(copies: Copies) -> 
     copies.remember()
     copies.restore()
     files = [path for path in copies.notes.rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 7
     for path in files:
         assert path.stat().st_mode & 0o077 == 0
         assert "secret" not in path.read_text("utf-8")
@@ -336,7 +373,7 @@ def test_a_note_that_fails_leaves_nothing_in_the_way_of_the_next(
     assert attempt(copies.end.db.admin_url) == 0
     with pytest.raises(RemovalsError, match="exists already: name a folder that does not"):
         attempt(copies.end.db.admin_url)
-    assert len(list(target.iterdir())) == 6, "what was there stays"
+    assert len(list(target.iterdir())) == 7, "what was there stays"
     target = tmp_path / "nowhere" / "notes"
     with pytest.raises(RemovalsError, match=r"cannot be made .* in one that is there"):
         attempt(copies.end.db.admin_url)

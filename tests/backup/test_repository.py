@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bookconnect_dm import recovery
 from bookconnect_dm.repository import (
     Backup,
     Line,
@@ -182,15 +184,129 @@ def test_a_later_line_shares_the_past_up_to_where_it_branched(
     )
     goes_on = repository.open_line("7", 3, now=START + 8 * DAY, parent=third.number)
     foreign = repository.open_line("9", 1, now=START + 9 * DAY)
-    assert repository.later_lines(line) == [
-        (second, START + 4 * DAY),
-        (third, START + 4 * DAY),
-        (goes_on, START + 4 * DAY),
-    ]
-    assert repository.later_lines(third) == [(goes_on, None)]
+    assert repository.later_lines(line) == {2: second, 3: third, 4: goes_on}
+    assert {repository.shared_until(line, one) for one in (second, third, goes_on)} == {
+        START + 4 * DAY
+    }
+    assert repository.later_lines(third) == {4: goes_on}
+    assert repository.shared_until(third, goes_on) is None
     assert repository.line_of("7", 3) == goes_on
     assert repository.line_at(START + 8.5 * DAY) == goes_on
-    assert foreign not in [one for one, _ in repository.later_lines(line)]
+    assert foreign in repository.lines(), "another database, of which nothing was ever here"
+
+
+def test_a_line_that_branched_off_beside_this_one_is_later_too(
+    repository: Repository, line: Line
+) -> None:
+    """Twice gone back: what was erased in the second attempt is not to come back in the first."""
+    first = repository.open_line(
+        "7", 2, now=START + 10 * DAY, parent=line.number, branched_at=START + 9 * DAY
+    )
+    second = repository.open_line(
+        "7", 2, now=START + 15 * DAY, parent=line.number, branched_at=START + 8 * DAY
+    )
+    third = repository.open_line(
+        "7", 3, now=START + 20 * DAY, parent=second.number, branched_at=START + 17 * DAY
+    )
+    assert repository.later_lines(first) == {3: second, 4: third}
+    assert repository.shared_until(first, second) == START + 8 * DAY
+    assert repository.shared_until(first, third) == START + 8 * DAY
+    assert repository.shared_until(second, third) == START + 17 * DAY
+    # A line that goes on from the end of another has all of that one.
+    latest = repository.open_line("7", 4, now=START + 21 * DAY, parent=third.number)
+    beside = repository.open_line(
+        "7", 5, now=START + 22 * DAY, parent=third.number, branched_at=START + 20.5 * DAY
+    )
+    assert repository.shared_until(latest, beside) == START + 20.5 * DAY
+    assert repository.shared_until(first, beside) == START + 8 * DAY
+    # Known to have parted there, also where the common one has expired.
+    shutil.rmtree(repository.log_folder(line).parent)
+    assert repository.shared_until(first, third) == START + 8 * DAY
+
+
+def test_a_line_that_is_lost_between_two_leaves_nothing_to_compare(
+    repository: Repository, line: Line
+) -> None:
+    second = repository.open_line(
+        "7", 2, now=START + 5 * DAY, parent=line.number, branched_at=START + 4 * DAY
+    )
+    third = repository.open_line(
+        "7", 3, now=START + 7 * DAY, parent=second.number, branched_at=START + 6 * DAY
+    )
+    shutil.rmtree(repository.log_folder(second).parent)
+    assert repository.later_lines(line) == {2: None, 3: third}
+    with pytest.raises(RepositoryError, match="Line 3 came out of a line that is not in"):
+        repository.shared_until(line, third)
+
+
+def _piece(number: int, *pages: bytes, rest: bytes = b"") -> bytes:
+    """A piece of log of that number: pages with their heads, and behind them what an old one had.
+
+    The last page is empty behind its words.
+    """
+    begin = number * PIECE
+    written = b"".join(
+        (b"\1" * 8 + (begin + at * 8_192).to_bytes(8, sys.byteorder) + words).ljust(8_192, b"\0")
+        for at, words in enumerate(pages)
+    )
+    return (written + rest).ljust(PIECE, b"\0")
+
+
+def test_the_old_clusters_piece_is_taken_where_it_goes_on_from_the_archives(
+    repository: Repository, line: Line, tmp_path: Path
+) -> None:
+    name = f"{line.timeline:08X}00000000{3:08X}"
+    old, kept = tmp_path / name, repository.log_folder(line) / f"{name}.partial"
+
+    def keep(content: bytes) -> bool:
+        old.write_bytes(content)
+        return repository.keep_piece(line, old)
+
+    assert keep(_piece(3, b"one", rest=b"\2" * 8_192)), "where the archive has nothing of it"
+    assert kept.read_bytes() == _piece(3, b"one"), "without what an older piece had left there"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert keep(_piece(3, b"one two", b"three"))
+    good = kept.read_bytes()
+    assert good == _piece(3, b"one two", b"three")
+    for bad in (
+        _piece(3, b"one"),  # an older copy of its disk
+        _piece(3, b"one two", b"threw", b"more"),  # one that went on otherwise
+        _piece(3, b"one two"),
+        b"\0" * PIECE,  # damage
+    ):
+        assert not keep(bad)
+        assert kept.read_bytes() == good
+    old.unlink()
+    assert not repository.keep_piece(line, old)
+    kept.write_bytes(b"\0" * PIECE)  # as pg_receivewal begins one
+    assert keep(good)
+
+
+def test_nothing_is_let_go_while_somebody_reads(repository: Repository, line: Line) -> None:
+    old = _add(repository, line, 1)
+    _add(repository, line, 8)
+    with repository.reading(), repository.reading(), repository.lock():
+        assert repository.expire(1, START + 20 * DAY) == []
+        assert len(repository.backups()) == 2
+    assert repository.expire(1, START + 20 * DAY) == [old.name]
+
+
+def test_a_piece_that_becomes_whole_meanwhile_is_still_found(
+    repository: Repository, line: Line, tmp_path: Path
+) -> None:
+    (base := tmp_path / "base").mkdir()
+    (base / "pg_wal").mkdir()
+    _log(repository, line, 1, partial=2)
+    listed = repository.pieces(line)
+    listed[-1].rename(listed[-1].with_suffix(""))
+    assert repository._size(listed) == PIECE
+    recovery.assemble([base], listed, tmp_path / "copy", programs=tmp_path, account=None)
+    assert {path.name[-1] for path in (tmp_path / "copy" / "pg_wal").iterdir()} == {"1", "2"}
+    # One that is gone altogether leaves no half of a copy behind.
+    listed[0].unlink()
+    with pytest.raises(FileNotFoundError):
+        recovery.assemble([base], listed, tmp_path / "copy", programs=tmp_path, account=None)
+    assert not (tmp_path / "copy").exists()
 
 
 def test_the_folder_is_its_owners_alone(repository: Repository, line: Line) -> None:

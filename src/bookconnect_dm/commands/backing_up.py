@@ -263,6 +263,13 @@ def apply(
     certain: Annotated[
         bool, typer.Option("--certain", help="However much is gone: it was meant.")
     ] = False,
+    later: Annotated[
+        bool,
+        typer.Option(
+            "--notes-are-later",
+            help="The notes are of the later copy, though this one's clock is ahead of them.",
+        ),
+    ] = False,
 ) -> None:
     """Take out of a restored copy what was gone by the time of the notes, and begin a new epoch.
 
@@ -277,7 +284,7 @@ def apply(
     applied = asyncio.run(
         removals.apply(
             admin_url(read_settings()),
-            [removals.Note(folder=notes)],
+            [removals.Note(folder=notes, is_looked_at=not later)],
             is_certain=certain,
             how_to_insist="if it was meant, add --certain; if not, note an earlier copy",
             tell=tell,
@@ -313,6 +320,9 @@ def _restore_stanza(
     programs: Path | None,
     as_archived: bool,
 ) -> None:
+    from bookconnect_dm import removals
+
+    removals.require_later(until, moment)
     if into is None:
         raise SettingsError("Say where the restored cluster is to be made: --into DIR.")
     if not as_archived:

@@ -117,6 +117,17 @@ copy (select t.user_id, t.changed_at, t.tier from messaging.tier_changes as t) t
 -- name: note_holds
 copy (select h.conversation_id, h.reason, h.placed_at, h.placed_by from messaging.legal_holds as h) to stdout;
 
+-- name: note_clock
+-- When something last happened: a member's act, or a removal of what could still be read. (Passes of the retention
+-- worker do not count: pg_cron goes on in a copy that nobody serves.)
+copy (
+    select greatest(
+        (select max(c.position) from public.conversations as c),
+        (select max(c.created_at) from public.conversations as c),
+        (select max(l.happened_at) from messaging.cleanup_ledger as l where l.step = 'erase')
+    )
+) to stdout;
+
 -- name: make_notes
 create temporary table noted_users (id uuid primary key);
 create temporary table noted_conversations (id uuid primary key);
@@ -133,6 +144,7 @@ create temporary table noted_tiers (user_id uuid, changed_at timestamptz, tier t
 create temporary table noted_holds (
     conversation_id uuid primary key, reason text, placed_at timestamptz, placed_by text
 );
+create temporary table noted_clock (newest timestamptz);
 create temporary table kept_accounts (id uuid);
 create temporary table gone_users (id uuid primary key);
 create temporary table gone_messages (id uuid primary key, why text);
@@ -154,6 +166,19 @@ copy noted_tiers from stdin;
 
 -- name: take_holds
 copy noted_holds from stdin;
+
+-- name: take_clock
+copy noted_clock from stdin;
+
+-- name: clocks
+-- That of the notes, and that of this copy.
+select
+    (select n.newest from noted_clock as n),
+    greatest(
+        (select max(c.position) from public.conversations as c),
+        (select max(c.created_at) from public.conversations as c),
+        (select max(l.happened_at) from messaging.cleanup_ledger as l where l.step = 'erase')
+    );
 
 -- name: analyze_notes
 analyze noted_users, noted_conversations, noted_participants, noted_messages;
@@ -314,8 +339,8 @@ on conflict on constraint legal_holds_pkey do nothing;
 
 -- name: drop_notes
 drop table
-noted_users, noted_conversations, noted_participants, noted_messages, noted_tiers, noted_holds, kept_accounts,
-gone_users, gone_messages;
+noted_users, noted_conversations, noted_participants, noted_messages, noted_tiers, noted_holds, noted_clock,
+kept_accounts, gone_users, gone_messages;
 
 -- name: begin_epoch
 -- Positions that clients hold belong to a history that is no more: each loads anew.
