@@ -172,7 +172,8 @@ def test_a_damaged_log_is_no_end_of_it(archive: Archive) -> None:
     assert said == (3,), "the old one is untouched"
 
     # A piece that is lost likewise; and as it says.
-    piece.rename(archive.repository.folder / "aside")
+    piece.unlink()
+    (archive.postgres.cluster_folder / "pg_wal" / piece.name).unlink(missing_ok=True)
     cure = "--removals-until a moment before it too.* has to be erased again"
     with pytest.raises(RepositoryError, match=f"lacks {piece.name}.*{cure}"):
         archive.restore(archive.moment)
