@@ -268,7 +268,7 @@ def _see_that_an_interrupted_trial_leaves_nothing(installation: Installation) ->
     before = set(TRIALS.glob("bookconnect-dm-*"))
     _end_a_trial(installation, signal.SIGKILL)
     (left,) = set(TRIALS.glob("bookconnect-dm-*")) - before
-    _end_a_trial(installation, signal.SIGINT)
+    _end_a_trial(installation, signal.SIGHUP)
     assert set(TRIALS.glob("bookconnect-dm-*")) == before
     assert not [one for one in _command_lines() if b"/trial\0" in one]
     assert not left.exists()
