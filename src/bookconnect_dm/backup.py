@@ -306,51 +306,46 @@ def prove(
     Raises with one sentence at the first thing that is wrong.
     """
     with repository.reading():
-        _prove(
-            postgres, repository, backup,
-            is_quick=is_quick, adapter=adapter, tell=tell, meanwhile=meanwhile,
-        )  # fmt: skip
+        line = repository.line(backup.line)
+        chain = repository.chain(backup)
+        for number, one in enumerate(chain):
+            try:
+                _verify_files(postgres, repository, one, meanwhile=meanwhile)
+            except MachineError as error:
+                cure = _way_without(repository, line, chain[number:])
+                why = f"{one.name} is not as it was written: {error} {cure}"
+                raise RepositoryError(why) from error
+            tell(f"{one.name}: every data file is as it was written")
+        missing = repository.gap(line, since=backup.start_lsn)
+        if missing:
+            raise RepositoryError(
+                f"The log lacks {missing}: moments after it cannot be restored; make a backup now."
+            )
+        tell(f"the log goes on from it without a gap ({len(repository.pieces(line))} pieces)")
+        if is_quick:
+            return
+        found = _try(postgres, repository, chain, line, adapter=adapter, meanwhile=meanwhile)
+        repository.note_verified(backup, datetime.now(UTC))
+        tell(f"a trial restore came up with {found:,} messages and the schema as it should be")
 
 
-def _prove(
+def _verify_files(
     postgres: EmbeddedPostgres,
     repository: Repository,
     backup: Backup,
     *,
-    is_quick: bool,
-    adapter: str,
-    tell: Tell,
     meanwhile: Callable[[], None],
 ) -> None:
-    line = repository.line(backup.line)
-    chain = repository.chain(backup)
-    for number, one in enumerate(chain):
-        try:
-            machine.run_program(
-                [
-                    str(postgres.programs / "pg_verifybackup"),
-                    "--exit-on-error",
-                    "--quiet",
-                    str(repository.path_of(one)),
-                ],
-                timeout_s=None,
-                meanwhile=meanwhile,
-            )
-        except MachineError as error:
-            cure = _way_without(repository, line, chain[number:])
-            raise RepositoryError(f"{one.name} is not as it was written: {error} {cure}") from error
-        tell(f"{one.name}: every data file is as it was written")
-    missing = repository.gap(line, since=backup.start_lsn)
-    if missing:
-        raise RepositoryError(
-            f"The log lacks {missing}: moments after it cannot be restored; make a backup now."
-        )
-    tell(f"the log goes on from it without a gap ({len(repository.pieces(line))} pieces)")
-    if is_quick:
-        return
-    found = _try(postgres, repository, chain, line, adapter=adapter, meanwhile=meanwhile)
-    repository.note_verified(backup, datetime.now(UTC))
-    tell(f"a trial restore came up with {found:,} messages and the schema as it should be")
+    machine.run_program(
+        [
+            str(postgres.programs / "pg_verifybackup"),
+            "--exit-on-error",
+            "--quiet",
+            str(repository.path_of(backup)),
+        ],
+        timeout_s=None,
+        meanwhile=meanwhile,
+    )
 
 
 def _way_without(repository: Repository, line: Line, lost: list[Backup]) -> str:
