@@ -201,11 +201,17 @@ class Window:
         self.send()
 
     def send(self) -> None:
-        """Send what is written: with the Enter key, or a finger on glass."""
-        if self.page.evaluate("matchMedia('(pointer: coarse)').matches"):
-            self.page.locator("bookconnect-composer .send").click()
-        else:
-            self.composer.press("Enter")
+        """Send what is written."""
+        send_what_is_written(self.page)
+
+
+def send_what_is_written(page: Page) -> None:
+    """With the Enter key, or a finger on glass."""
+    composer = page.locator("bookconnect-composer")
+    if page.evaluate("matchMedia('(pointer: coarse)').matches"):
+        composer.locator(".send").click()
+    else:
+        composer.get_by_role("textbox").press("Enter")
 
 
 OpenWindow = Callable[..., Window]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Route, WebSocketRoute
 
 import bookconnect_dm
+from tests.ui.bookshop import send_what_is_written
 from tests.ui.paper import PaperShop
 
 __all__ = ["HOST_PAGE", "UI", "PaperWindow", "open_paper"]
@@ -153,11 +154,8 @@ class PaperWindow:
         self.send()
 
     def send(self) -> None:
-        """Send what is written: with the Enter key, or a finger on glass."""
-        if self.page.evaluate("matchMedia('(pointer: coarse)').matches"):
-            self.page.locator("bookconnect-composer .send").click()
-        else:
-            self.composer.press("Enter")
+        """Send what is written."""
+        send_what_is_written(self.page)
 
 
 _CORS = {"access-control-allow-origin": "*", "access-control-expose-headers": "retry-after"}
