@@ -59,6 +59,8 @@ STOP_S: Final = 6
 PING_S: Final = 25.0
 USER_TIMEOUT_MS: Final = 10_000
 BACKLOG: Final = 2_048
+FEED_CONNECTIONS: Final = 1
+"""Through which the feed asks what others see."""
 DEMO_TOKEN_S: Final = 12 * 3600.0
 DEMO_MEMBERS: Final = ("ada", "ben", "cleo", "dora", "edgar", "fern")
 REALTIME: Final = "/v1/realtime"
@@ -82,7 +84,7 @@ class Server:
         outage = Outage()
         self._reads = Database(
             settings.database_url,
-            size=settings.pool_size - WRITER_CONNECTIONS,
+            size=settings.pool_size - WRITER_CONNECTIONS - FEED_CONNECTIONS,
             metrics=self.metrics,
             prepared_statements=prepared,
             outage=outage,
@@ -93,6 +95,15 @@ class Server:
             metrics=self.metrics,
             prepared_statements=prepared,
             name="bookconnect-dm writer",
+            outage=outage,
+        )
+        # Everybody's delivery waits for its answers, so they wait for nobody.
+        self._looks = Database(
+            settings.database_url,
+            size=FEED_CONNECTIONS,
+            metrics=self.metrics,
+            prepared_statements=prepared,
+            name="bookconnect-dm feed",
             outage=outage,
         )
         self.store = Store(self._reads)
@@ -112,7 +123,7 @@ class Server:
             on_transaction=self._publish,
             on_gap=self._on_gap,
             on_note=self.announcer.hear if self.announcer else None,
-            primary=self.store,
+            primary=Store(self._looks),
         )
         self._door = Door(
             settings,
@@ -184,6 +195,7 @@ class Server:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._reads.close()
         await self._writes.close()
+        await self._looks.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
@@ -239,7 +251,7 @@ class Server:
                 await asyncio.sleep(10 * LOOK_S)
 
     def _refuse(self, reason: str | None) -> None:
-        self._reads.refusal = self._writes.refusal = reason
+        self._reads.refusal = self._writes.refusal = self._looks.refusal = reason
 
     async def _keep_feeding(self) -> None:
         """The feed comes back from everything by itself; should it end all the same, again."""
@@ -337,10 +349,9 @@ class Server:
         watch("sends_waiting", lambda: self.writer.waiting)
         watch("subscribers", lambda: self.hub.subscriber_count)
         watch("frames_waiting", lambda: self.hub.frames_waiting)
-        pools = (self._reads, self._writes)
-        watch("database_connections_max", lambda: sum(pool.size for pool in pools))
-        watch("database_connections_used", lambda: sum(pool.used for pool in pools))
-        watch("database_waiting", lambda: sum(pool.waiting for pool in pools))
+        watch("database_connections_max", lambda: self._reads.size)
+        watch("database_connections_used", lambda: self._reads.used)
+        watch("database_waiting", lambda: self._reads.waiting)
 
 
 def create_app(settings: Settings, *, demo: bool = False) -> Server:

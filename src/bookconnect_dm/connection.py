@@ -26,7 +26,6 @@ from bookconnect_dm.auth import Identity
 from bookconnect_dm.decoding import Ref
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.hub import Subscriber
 from bookconnect_dm.session import (
     Action,
     Close,
@@ -37,6 +36,7 @@ from bookconnect_dm.session import (
     error_frame,
     expiry_text,
 )
+from bookconnect_dm.subscriber import Subscriber
 from bookconnect_dm.writer import Sent
 
 __all__ = ["CLOSE_S", "CUT_S", "RESTARTING", "Connection", "Wire"]
@@ -204,7 +204,7 @@ class Connection:
         elif isinstance(action, Verify):
             await self._verify(action)
         elif isinstance(action, wire.SubscribeFrame):
-            self._subscribe(action)
+            await self._subscribe(action)
         elif isinstance(action, wire.TypingFrame):
             if self._subscriber is not None:
                 self._door.typing(self._subscriber, action.conversation_id)
@@ -231,10 +231,20 @@ class Connection:
         if answer is not None:
             await self._obey(answer)
 
-    def _subscribe(self, frame: wire.SubscribeFrame) -> None:
-        if self._subscriber is not None:
-            self._door.hub.narrow(self._subscriber, frame.conversation_ids)
+    async def _subscribe(self, frame: wire.SubscribeFrame) -> None:
+        hub, subscriber, wanted = self._door.hub, self._subscriber, frame.conversation_ids
+        if subscriber is None:
+            return
+        try:
+            wider = hub.widens(subscriber, wanted)
+            snapshot = await self._door.store.snapshot() if wider else None
+            hub.narrow(subscriber, wanted, snapshot)
+        except Problem as problem:
+            self._say(error_frame(problem, frame.ref))
+        else:
             self._say(wire.AckFrame(ref=frame.ref))
+        finally:
+            hub.stop_remembering(subscriber)
 
     # -- joining
 

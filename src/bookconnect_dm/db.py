@@ -241,7 +241,7 @@ class Database:
         """Connections with a statement under way."""
         self.waiting = 0
         """Callers that wait for a connection."""
-        self._shares = MemberShares()
+        self._shares = MemberShares(size)
         self._idle: list[_Link] = []
         self._outage = outage or Outage()
         self._closed = False

@@ -17,11 +17,12 @@ from bookconnect_dm.announcer import Announcer
 from bookconnect_dm.auth import Identity
 from bookconnect_dm.config import CONTENT_LENGTH, Settings
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.hub import Hub, Subscriber
+from bookconnect_dm.hub import Hub
 from bookconnect_dm.keys import Keyring
 from bookconnect_dm.limits import Bucket, MemberBuckets
 from bookconnect_dm.metrics import Metrics
 from bookconnect_dm.store import Store
+from bookconnect_dm.subscriber import Subscriber
 from bookconnect_dm.writer import Sent, Writer
 
 __all__ = ["Door"]

@@ -26,8 +26,9 @@ from bookconnect_dm import events, wire
 from bookconnect_dm.events import Event, MembershipChange, Transaction
 from bookconnect_dm.rooms import Rooms
 from bookconnect_dm.snapshot import Snapshot
+from bookconnect_dm.subscriber import Subscriber
 
-__all__ = ["Hub", "Subscriber"]
+__all__ = ["Hub"]
 
 QUEUE_FRAMES: Final = 1_000
 QUEUE_BYTES: Final = 1 << 20
@@ -38,88 +39,6 @@ of what a snapshot shows (0.3 ms were measured; 256 transactions are some 50 ms 
 
 BACKLOG: Final = 10_000
 """Transactions remembered at most. Whoever is still not admitted then is cut and comes back."""
-
-
-class Subscriber:
-    """One connection's place in the hub. Made by `Hub.register`.
-
-    When `wake` was called: if `overflowed`, close the connection; if not `is_admitted`, read the
-    memberships and admit; then write what `pop_all` gives. The rest is for the hub.
-    """
-
-    __slots__ = (
-        "_bytes_limit",
-        "_frames_limit",
-        "_queue",
-        "_queued_bytes",
-        "conversations",
-        "is_admitted",
-        "missed_gap",
-        "only",
-        "overflowed",
-        "owes_resync",
-        "snapshot",
-        "user_id",
-        "wake",
-    )
-
-    def __init__(
-        self, user_id: str, wake: Callable[[], None], *, frames_limit: int, bytes_limit: int
-    ) -> None:
-        self.user_id = user_id
-        self.wake = wake
-        self.is_admitted = False
-        self.overflowed = False
-        self.conversations: set[str] = set()
-        self.only: frozenset[str] | None = None
-        self.snapshot: Snapshot | None = None
-        """What his memberships were read under, until the stream has passed it."""
-        self.missed_gap = False
-        """The stream had a gap between his read and his admission."""
-        self.owes_resync = False
-        """He was admitted when the stream had a gap."""
-        self._frames_limit = frames_limit
-        self._bytes_limit = bytes_limit
-        self._queue: list[bytes] = []
-        self._queued_bytes = 0
-
-    @property
-    def waiting(self) -> int:
-        """Frames in its queue."""
-        return len(self._queue)
-
-    def pop_all(self) -> list[bytes]:
-        """Takes all that is queued, oldest first."""
-        frames, self._queue, self._queued_bytes = self._queue, [], 0
-        return frames
-
-    def wants(self, conversation_id: str) -> bool:
-        """True unless he narrowed himself to other conversations."""
-        return self.only is None or conversation_id in self.only
-
-    def offer(self, frame: bytes) -> None:
-        """Queues `frame`, or overflows; wakes the connection when it may be asleep."""
-        if self.overflowed:
-            return
-        queue = self._queue
-        self._queued_bytes += len(frame)
-        if len(queue) >= self._frames_limit or self._queued_bytes > self._bytes_limit:
-            self.overflow()
-            return
-        queue.append(frame)
-        if len(queue) == 1:
-            self.wake()
-
-    def offer_if_idle(self, frame: bytes) -> None:
-        """Queues what may as well get lost, unless the connection has enough to do already."""
-        if len(self._queue) < self._frames_limit // 2:
-            self.offer(frame)
-
-    def overflow(self) -> None:
-        """Gives up on a connection that cannot follow."""
-        self.overflowed = True
-        self._queue, self._queued_bytes = [], 0
-        self.wake()
 
 
 class _Conversation:
@@ -136,16 +55,24 @@ class _Conversation:
 class _Published:
     """A transaction with the frames it gives, each encoded when first wanted and only once."""
 
-    __slots__ = ("_frames", "notices", "rosters", "sequence", "transaction")
+    __slots__ = ("_frames", "_notices", "notices", "rosters", "sequence", "transaction")
 
     def __init__(self, transaction: Transaction, sequence: int) -> None:
         self.transaction = transaction
         self.sequence = sequence
         self.rosters: dict[str, tuple[str, ...]] = {}
         """Who is in the conversations that somebody joined or left, as far as is known here."""
-        self.notices: list[tuple[str, bytes]] = []
+        self.notices: list[tuple[str, wire.ServerFrame]] = []
         """What those are told who stay in them or have just come."""
         self._frames: dict[int, bytes] = {}
+        self._notices: dict[int, bytes] = {}
+
+    def notice(self, number: int) -> bytes:
+        """The frame of the notice `number`."""
+        found = self._notices.get(number)
+        if found is None:
+            found = self._notices[number] = wire.encode(self.notices[number][1])
+        return found
 
     def frame(self, number: int) -> bytes:
         """The frame of the event `number`."""
@@ -249,16 +176,46 @@ class Hub:
             if not snapshot.shows(published.transaction.xid):
                 self._replay(subscriber, published)
 
-    def narrow(self, subscriber: Subscriber, conversation_ids: Iterable[UUID] | None) -> None:
+    def widens(self, subscriber: Subscriber, conversation_ids: Iterable[UUID] | None) -> bool:
+        """Whether `narrow` to these would let in what is kept from him now.
+
+        Then the hub remembers for him: read a snapshot next and give it to `narrow`, and call
+        `stop_remembering` whatever happens.
+        """
+        before, only = subscriber.only, _only(conversation_ids)
+        wider = before is not None and (only is None or not only <= before)
+        if wider and subscriber.is_admitted:
+            self._pending.setdefault(subscriber, self._sequence)
+        return wider
+
+    def narrow(
+        self,
+        subscriber: Subscriber,
+        conversation_ids: Iterable[UUID] | None,
+        snapshot: str | None = None,
+    ) -> None:
         """Keeps from him what is not of these conversations; None gives him all again.
 
-        What he missed in the meantime is not brought later: he syncs.
+        What he missed until `snapshot` is not brought later: he syncs, after this. What the
+        snapshot did not show yet is brought now, since his sync may not be shown it either.
         """
-        only = None if conversation_ids is None else frozenset(map(str, conversation_ids))
-        if only == subscriber.only:
+        before, only = subscriber.only, _only(conversation_ids)
+        if only == before:
             return
         subscriber.only = only
         self._tell_who_is_online(subscriber, subscriber.conversations)
+        if snapshot is None or before is None or not subscriber.is_admitted:
+            return  # whoever is to be admitted is replayed all when he is
+        seen = Snapshot(snapshot)
+        let_in = {c for c in subscriber.conversations if subscriber.wants(c)} - before
+        for published in self._recent:
+            if not seen.shows(published.transaction.xid):
+                self._replay_frames(subscriber, published, let_in)
+
+    def stop_remembering(self, subscriber: Subscriber) -> None:
+        """What `widens` began is over. Harmless when it began nothing."""
+        if subscriber.is_admitted:
+            self._pending.pop(subscriber, None)
 
     def unregister(self, subscriber: Subscriber) -> None:
         """Forgets him. Harmless when repeated."""
@@ -352,8 +309,9 @@ class Hub:
         if transaction.membership:
             self._write_notices(published)
             self._change_memberships(published)
-        for conversation_id, frame in published.notices:
-            self._tell(conversation_id, frame)
+        for number, (conversation_id, _) in enumerate(published.notices):
+            if conversation_id in self._conversations:
+                self._tell(conversation_id, published.notice(number))
         for number, event in enumerate(transaction.events):
             if event.conversation_id in self._conversations:
                 self._tell(event.conversation_id, published.frame(number))
@@ -363,12 +321,13 @@ class Hub:
     def resync_all(self) -> None:
         """Says that the stream had a gap: memberships are read anew, and everybody syncs."""
         for subscriber in self._pending:
-            subscriber.missed_gap = True
+            subscriber.missed_gap = not subscriber.is_admitted
         for subscribers in self._users.values():
             for subscriber in subscribers:
                 if subscriber.is_admitted:
                     self._put_out(subscriber)
                     subscriber.owes_resync = True
+                    self._pending.pop(subscriber, None)  # they are in order of their beginning
                     self._pending[subscriber] = self._sequence
                     subscriber.wake()
 
@@ -401,7 +360,7 @@ class Hub:
                 store_id = transaction.stores.get(conversation_id)
                 frame = wire.ConversationFrame(conversation_id, store_id, list(roster))
                 frames.append((conversation_id, frame))
-        published.notices = [(c, wire.encode(frame)) for c, frame in frames]
+        published.notices = frames
 
     def _change_memberships(self, published: _Published) -> None:
         xid = published.transaction.xid
@@ -431,12 +390,18 @@ class Hub:
         for change in published.transaction.membership:
             if change.user_id == subscriber.user_id:
                 self._move(subscriber, change, published)
-        heard = subscriber.conversations
-        for conversation_id, frame in published.notices:
-            if conversation_id in heard and subscriber.wants(conversation_id):
-                subscriber.offer(frame)
+        heard = {c for c in subscriber.conversations if subscriber.wants(c)}
+        self._replay_frames(subscriber, published, heard)
+
+    @staticmethod
+    def _replay_frames(
+        subscriber: Subscriber, published: _Published, heard: Container[str]
+    ) -> None:
+        for number, (conversation_id, _) in enumerate(published.notices):
+            if conversation_id in heard:
+                subscriber.offer(published.notice(number))
         for number, event in enumerate(published.transaction.events):
-            if event.conversation_id in heard and subscriber.wants(event.conversation_id):
+            if event.conversation_id in heard:
                 subscriber.offer(published.frame(number))
 
     def _settle(self, xid: int) -> None:
@@ -467,6 +432,10 @@ class Hub:
 # --- frames -----------------------------------------------------------------------------------
 
 _RESYNC: Final = wire.encode(wire.ResyncFrame())
+
+
+def _only(conversation_ids: Iterable[UUID] | None) -> frozenset[str] | None:
+    return None if conversation_ids is None else frozenset(map(str, conversation_ids))
 
 
 def _encode(event: Event) -> bytes:

@@ -88,8 +88,8 @@ FAMILIES: Final = (
     _count("limited", "Refused by a limit.", "limit"),
     # the database
     _level("database_connections", "Open connections of the pool."),
-    _level("database_connections_max", "Connections that the pool may open."),
-    _level("database_connections_used", "Connections with a statement under way."),
+    _level("database_connections_max", "Connections that requests may use at once."),
+    _level("database_connections_used", "Those of them with a statement under way."),
     _level("database_waiting", "Callers that wait for a connection."),
     _count("database_connects", "Connections tried, by outcome.", "outcome"),
     _count("statements", "Statements by outcome: `ok` or an error code.", "statement", "outcome"),

@@ -18,9 +18,6 @@ from bookconnect_dm.errors import Problem
 
 __all__ = ["MemberShares"]
 
-AT_ONCE: Final = 4
-"""Of ten connections. Without this, sixty deletions in a conversation that its owner held locked
-took the server from everybody for as long as he liked."""
 IN_LINE: Final = 100
 
 
@@ -33,9 +30,14 @@ class _Share:
 
 
 class MemberShares:
-    """Hands out turns, `AT_ONCE` to a member at a time."""
+    """Hands out turns, about half of `places` to a member at a time.
 
-    def __init__(self) -> None:
+    Without this, sixty deletions in a conversation that its owner held locked took the server from
+    everybody for as long as he liked.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._at_once = max(1, (places + 1) // 2)
         self._shares: dict[UUID, _Share] = {}
 
     @contextlib.asynccontextmanager
@@ -43,8 +45,8 @@ class MemberShares:
         """Wait for a turn of this member's. Raises `Problem` when too many of his wait."""
         share = self._shares.get(member)
         if share is None:
-            share = self._shares[member] = _Share(asyncio.Semaphore(AT_ONCE))
-        if share.users >= AT_ONCE + IN_LINE:
+            share = self._shares[member] = _Share(asyncio.Semaphore(self._at_once))
+        if share.users >= self._at_once + IN_LINE:
             raise Problem("RATE_LIMIT_EXCEEDED", retry_after=1)
         share.users += 1
         try:

@@ -333,7 +333,10 @@ class TypingFrame(Struct, frozen=True, tag_field="type", tag="typing"):
 
 
 class SubscribeFrame(Struct, frozen=True, tag_field="type", tag="subscribe"):
-    """Narrows the socket to these conversations; null widens it to all again."""
+    """Narrows the socket to these conversations; null widens it to all again.
+
+    What was kept from it meanwhile does not come later: after the answer to a wider choice, sync.
+    """
 
     ref: Ref
     conversation_ids: Annotated[list[UUID], Meta(max_length=1000)] | None

@@ -264,7 +264,12 @@ class Writer:
             self._fail(batch, problem)
             return []
         middle = len(batch) // 2
-        return await self._store(batch[:middle]) + await self._store(batch[middle:])
+        blocked = await self._store(batch[:middle])
+        # What comes later in a conversation that is held goes later.
+        held = {send.conversation_id for send in blocked}
+        rest = [send for send in batch[middle:] if send.conversation_id not in held]
+        blocked += [send for send in batch[middle:] if send.conversation_id in held]
+        return blocked + (await self._store(rest) if rest else [])
 
     def _settle(self, batch: list[_Send], rows: list[Row]) -> list[_Send]:
         found = {row[0]: row for row in rows}

@@ -216,6 +216,27 @@ def test_tables_that_a_migration_holds_for_a_moment_cost_nobody_an_error(
         assert sent.result().status_code == 201, sent.result().text
 
 
+async def test_delivery_asks_what_others_see_while_requests_have_every_connection(
+    own: World, client: Client
+) -> None:
+    """A start is told when others see it; that question must not stand behind those who read."""
+    members = (own.ada, own.ben, own.cleo, own.dora, own.edgar) * 4
+    with running_server(own.db, POOL_SIZE="6") as server, ThreadPoolExecutor(20) as pool:
+        async with live(server.socket_url, token_for(own.ben)) as ben:
+            with own.db.as_superuser() as migration:
+                migration.execute("lock table public.direct_messages")
+                reads = [pool.submit(client(server, m).get, "/v1/conversations") for m in members]
+                waits = "select 1 from pg_locks where not granted"
+                while not own.db.run(waits):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                started = own.converse(own.ben, own.cleo)
+                assert (await ben.hear("conversation"))["conversation_id"] == str(started)
+                migration.rollback()
+            for read in reads:
+                read.result()
+        assert "told_before_visible" not in server.log
+
+
 async def test_sigterm_sends_1012_and_ends_quietly(own: World, client: Client) -> None:
     with running_server(own.db) as server:
         async with (

@@ -222,6 +222,39 @@ async def test_a_batch_that_fails_as_a_whole_is_split_until_the_guilty_row_stand
     assert outcomes == ["a", "b", "INTERNAL", "c", "d"]
 
 
+async def test_a_split_batch_keeps_the_order_of_a_conversation_that_was_held(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free again between the two halves: what came later must not overtake what was held."""
+    conversation, other = (
+        world.converse(world.ada, world.ben),
+        world.converse(world.ada, world.dora),
+    )
+    with world.db.connect() as holder:
+        holder.execute("begin")
+        holder.execute("select from public.conversations where id = %s for update", (conversation,))
+        async with writing(world.db) as writer:
+            fetch = writer._database.fetch
+
+            async def moody(query: str, /, **params: object) -> object:
+                contents = params.get("contents", [params.get("content")])
+                if "poison" in contents:  # type: ignore[operator]
+                    raise Problem("INTERNAL")
+                rows = await fetch(query, **params)
+                if "first" in contents:  # type: ignore[operator]
+                    holder.rollback()
+                return rows
+
+            monkeypatch.setattr(writer._database, "fetch", moody)
+            poison = submit(writer, world.ada, other, "poison")
+            contents = ("first", "second", "third")  # one with the poison, two in the other half
+            sends = [submit(writer, world.ada, conversation, content) for content in contents]
+            with pytest.raises(Problem, match="INTERNAL"):
+                await poison
+            sent_at = [sent.message.sent_at for sent in await asyncio.gather(*sends)]
+            assert sent_at == sorted(sent_at)
+
+
 async def test_a_database_that_is_away_is_said_at_once(
     world: World,
 ) -> None:

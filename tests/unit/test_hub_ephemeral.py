@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from bookconnect_dm.events import MembershipChange, Transaction
-from bookconnect_dm.hub import Hub, Subscriber
+from bookconnect_dm.hub import Hub
+from bookconnect_dm.subscriber import Subscriber
 
 ADA, BEN, CLEO, DORA = (UUID(int=n) for n in range(1, 5))
 AB, AC = UUID(int=100), UUID(int=101)

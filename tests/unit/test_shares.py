@@ -8,11 +8,13 @@ from uuid import uuid4
 import pytest
 
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.shares import AT_ONCE, IN_LINE, MemberShares
+from bookconnect_dm.shares import IN_LINE, MemberShares
+
+PLACES, AT_ONCE = 7, 4
 
 
 async def test_one_member_waits_for_himself_and_nobody_waits_for_him() -> None:
-    members, one, other = MemberShares(), uuid4(), uuid4()
+    members, one, other = MemberShares(PLACES), uuid4(), uuid4()
     running, most, release = 0, 0, asyncio.Event()
 
     async def statement() -> None:
@@ -35,7 +37,7 @@ async def test_one_member_waits_for_himself_and_nobody_waits_for_him() -> None:
 
 
 async def test_too_long_a_line_is_refused_and_nothing_is_remembered() -> None:
-    members, one, release = MemberShares(), uuid4(), asyncio.Event()
+    members, one, release = MemberShares(PLACES), uuid4(), asyncio.Event()
 
     async def statement() -> None:
         async with members.turn(one):
