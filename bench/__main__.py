@@ -23,6 +23,8 @@ from bench.harness import FOLDER, Bench, Size
 
 EVERYDAY = Size(name="everyday", store_share=0.1, seconds=10, pairs=3)
 FULL = Size(name="full", store_share=1.0, seconds=20, pairs=3)
+RESULTS = Path(__file__).parent / "results"
+"""The figures of the page, kept with the code: one scenario can be measured anew."""
 
 
 def all_scenarios() -> dict[str, ModuleType]:
@@ -57,7 +59,7 @@ def main() -> None:
         for name, one in known.items()
         if arguments.full or not getattr(one, "FULL_ONLY", False)
     ]
-    results = FOLDER / f"results-{size.name}.json"
+    results = (RESULTS if size.name in page.RUNS else FOLDER) / f"{size.name}.json"
     known_results = _read(results)
     with Bench(size) as bench:
         with psycopg.connect(bench.postgres.admin_url) as db:
@@ -73,9 +75,9 @@ def main() -> None:
                 continue
             known_results["reports"][name] = report.as_json()
             known_results["facts"][name] = machine
-            results.write_text(json.dumps(known_results, indent=1), "utf-8")
+            results.write_text(json.dumps(known_results, indent=1) + "\n", "utf-8")
     if not arguments.no_page:
-        for path in page.write(FOLDER, Path("docs"), order=list(known)):
+        for path in page.write(RESULTS, Path("docs"), order=list(known)):
             print(path)
     if failed:
         sys.exit(f"Not measured: {', '.join(failed)}.")

@@ -52,11 +52,14 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.stdout.strip() or "unknown"
+    """The commit, and whether what is measured or measures differs from it."""
+    commit = _git("rev-parse", "--short", "HEAD").stdout.strip()
+    changed = _git("status", "--porcelain", "--", "src", "bench", ":!bench/results").stdout
+    return (f"{commit} with changes" if changed else commit) or "unknown"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
 
 
 def cpu_s(pid: int) -> float:

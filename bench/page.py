@@ -18,7 +18,7 @@ from bench.charts import brief
 from bench.figures import Figure, Report
 from bench.stats import median, spread
 
-__all__ = ["as_text", "write"]
+__all__ = ["RUNS", "as_text", "write"]
 
 RUNS = {
     "full": "make bench FULL=1",
@@ -31,9 +31,10 @@ GROWTH = ("everyday", "share-300", "full")
 HEAD = """\
 # Benchmarks
 
-Measured by `make bench` (a tenth of the mission's store, short windows, under 15 minutes) and
-`make bench FULL=1` (the mission's whole year of 9.1 million messages, longer). They write this
-page. `python -m bench --only NAME` plays one scenario; `python -m bench --help` tells the rest.
+Measured by `make bench` (a tenth of the mission's store, short windows) and `make bench FULL=1`
+(the mission's whole year of 9.1 million messages, longer). They write this page from the figures
+that they put into `bench/results`. `python -m bench --only NAME` measures one scenario anew, and
+`python -m bench --help` tells the rest; below, each scenario names its commit and its day.
 
 The load runs beside the server on the same machine, in a process of its own: all figures are lower
 bounds. PostgreSQL writes every commit to disk (fsync). Each figure is the median of several
@@ -68,7 +69,7 @@ def as_text(report: Report) -> Iterator[str]:
 
 def write(results: Path, docs: Path, *, order: list[str]) -> list[Path]:
     """The page and its pictures; which files were written."""
-    runs = [run for name in RUNS if (run := _read(results / f"results-{name}.json", name))]
+    runs = [run for name in RUNS if (run := _read(results / f"{name}.json", name))]
     written = []
     pictures = docs / "images"
     lines = [HEAD]
@@ -84,7 +85,7 @@ def write(results: Path, docs: Path, *, order: list[str]) -> list[Path]:
         for name in order:
             for run in runs:
                 if name in run.reports:
-                    lines += _scenario(run, run.reports[name])
+                    lines += _scenario(run, run.reports[name], run.facts[name])
                     written += _draw(run, run.reports[name], pictures)
     path = docs / "benchmarks.md"
     path.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
@@ -100,8 +101,8 @@ def _read(path: Path, name: str) -> Run | None:
 
 
 def _run_head(run: Run) -> list[str]:
-    machine = next(reversed(run.facts.values()))
-    shown = {k: v for k, v in machine.items() if k != "load before"}
+    machine = max(run.facts.values(), key=lambda one: one["day"])
+    shown = {k: v for k, v in machine.items() if k not in ("load before", "commit", "day")}
     loads = [float(one["load before"].split()[0]) for one in run.facts.values()]
     return [
         f"## `{RUNS[run.name]}`",
@@ -188,10 +189,11 @@ def _growth(runs: dict[str, Run]) -> list[str]:
     return [*lines, ""]
 
 
-def _scenario(run: Run, report: Report) -> list[str]:
+def _scenario(run: Run, report: Report, machine: dict[str, str]) -> list[str]:
     lines = [f"### {report.title} (`{RUNS[run.name]}`)", "", report.how, ""]
-    if report.size:
-        lines += [f"Store: {report.size}.", ""]
+    store = f"Store: {report.size}. " if report.size else ""
+    when = f"Commit {machine['commit']}, {machine['day']}; {report.took_s:.0f} s."
+    lines += [store + when, ""]
     lines += ["| what | measured | baseline | target |", "|---|---|---|---|"]
     for one in report.figures:
         note = f" ({one.note})" if one.note else ""
