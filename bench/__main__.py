@@ -60,6 +60,7 @@ def main() -> None:
         if arguments.full or not getattr(one, "FULL_ONLY", False)
     ]
     results = (RESULTS if size.name in page.RUNS else FOLDER) / f"{size.name}.json"
+    results.parent.mkdir(exist_ok=True)
     known_results = _read(results)
     with Bench(size) as bench:
         with psycopg.connect(bench.postgres.admin_url) as db:
