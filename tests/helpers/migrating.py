@@ -6,12 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bookconnect_dm import migrate
-from bookconnect_dm.migrations import Migration
+from bookconnect_dm.migrations import Migration, plan
 from tests.helpers.postgres import Database, run_async
 
-__all__ = ["HOSTS", "down", "findings", "plan_with", "states", "up"]
+__all__ = ["HOSTS", "NEXT", "down", "findings", "next_name", "plan_with", "states", "up"]
 
 HOSTS = ("standalone", "bookconnect", "supabase")
+NEXT = 1 + max(m.number for m in plan("standalone") if m.is_versioned)
+"""The number of the next release's table change."""
+
+
+def next_name(what: str) -> str:
+    """The name of such a change."""
+    return f"20270301_{NEXT:03}_{what}"
 
 
 def up(db: Database, *, role: str = "postgres", adapter: str | None = None) -> list[str]:
@@ -41,7 +48,7 @@ def plan_with(number: int, change: Callable[[str], str]) -> Callable[[str], list
     """Return a plan in which one file reads differently, as the next release's does."""
     real = migrate.plan
 
-    def plan(adapter: str) -> list[Migration]:
+    def changed(adapter: str) -> list[Migration]:
         return [replace(m, text=change(m.text)) if m.number == number else m for m in real(adapter)]
 
-    return plan
+    return changed

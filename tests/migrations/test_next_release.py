@@ -10,11 +10,12 @@ import pytest
 
 from bookconnect_dm import migrations
 from bookconnect_dm.direct import CommandError
-from tests.helpers.migrating import down, findings, up
+from tests.helpers.migrating import NEXT, down, findings, next_name, up
 from tests.helpers.postgres import Cluster, Database
 from tests.helpers.schema import catalog_of
 from tests.helpers.world import World
 
+PINS = next_name("pins")
 TABLES = "alter table public.direct_messages add column pinned boolean not null default false;\n"
 BACK = "alter table public.direct_messages drop column pinned;\n"
 CODE = """
@@ -46,9 +47,9 @@ revoke all on function messaging.count_of(uuid), messaging.count_twice(uuid) fro
 
 
 @pytest.fixture
-def release_6(next_release: Path) -> Path:
-    (next_release / "migrations" / "20270301_006_pins.sql").write_text(TABLES)
-    (next_release / "rollbacks" / "20270301_006_pins.sql").write_text(BACK)
+def release(next_release: Path) -> Path:
+    (next_release / "migrations" / f"{PINS}.sql").write_text(TABLES)
+    (next_release / "rollbacks" / f"{PINS}.sql").write_text(BACK)
     code = next_release / "functions" / "support.sql"
     code.write_text(code.read_text("utf-8") + CODE)
     undo = next_release / "rollbacks" / "20261122_004_direct_messaging_functions.sql"
@@ -64,10 +65,10 @@ def another_pg(cluster: Cluster) -> Iterator[Database]:
 
 
 def test_a_fresh_installation_equals_an_upgraded_one(
-    world: World, another_pg: Database, release_6: Path
+    world: World, another_pg: Database, release: Path
 ) -> None:
     message = world.send(world.ada, world.converse(world.ada, world.ben), "kept")
-    assert "20270301_006_pins" in up(world.db)
+    assert PINS in up(world.db)
     assert up(another_pg)
     assert catalog_of(world.db) == catalog_of(another_pg)
     assert findings(world.db) == []
@@ -121,7 +122,7 @@ def test_what_the_host_built_on_ours_survives_the_next_release(
 
 
 def test_the_older_package_refuses_until_the_newer_one_has_rolled_back(
-    world: World, release_6: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = world.send(world.ada, world.converse(world.ada, world.ben), "kept")
     before = catalog_of(world.db)
@@ -130,7 +131,7 @@ def test_the_older_package_refuses_until_the_newer_one_has_rolled_back(
         older.setattr(migrations, "SQL", files("bookconnect_dm") / "sql")
         with pytest.raises(CommandError, match="newer than this package"):
             up(world.db)
-    assert "20270301_006_pins" in down(world.db, to=5)
+    assert PINS in down(world.db, to=NEXT - 1)
     with monkeypatch.context() as older:
         older.setattr(migrations, "SQL", files("bookconnect_dm") / "sql")
         assert up(world.db)

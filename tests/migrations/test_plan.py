@@ -18,6 +18,7 @@ from bookconnect_dm.migrations import (
     rollback_of,
     undone,
 )
+from tests.helpers.migrating import NEXT, next_name
 from tests.helpers.supabase_cli import LONGEST, cut
 
 AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -56,25 +57,24 @@ def test_only_tables_and_indexes_are_versioned() -> None:
 
 
 def test_a_later_table_change_comes_before_the_code_that_uses_it() -> None:
-    names = ["20270301_006_reactions", *(m.name for m in plan("standalone"))]
+    names = [next_name("reactions"), *(m.name for m in plan("standalone"))]
     ordered = [m.name for m in in_order(Migration(name, "") for name in names)]
     assert ordered[3].endswith("001_direct_messaging_schema")
+    after = ordered.index(next_name("reactions")) + 1
     assert ordered[4].endswith("006_retention_runs")
-    assert ordered[5] == "20270301_006_reactions"
-    assert ordered[6].endswith("002_direct_messaging_rls")
+    assert ordered[after].endswith("002_direct_messaging_rls")
 
 
 def test_rolling_a_later_table_change_back_takes_the_code_with_it() -> None:
-    names = ["20270301_006_reactions", *(m.name for m in plan("standalone"))]
-    assert [re.sub(r"^\d{8}_", "", name) for name in undone(names, to=5)] == [
+    names = [next_name("reactions"), *(m.name for m in plan("standalone"))]
+    assert [re.sub(r"^\d{8}_", "", name) for name in undone(names, to=NEXT - 1)] == [
         "catalog",
         "005_direct_messaging_triggers",
         "004_direct_messaging_functions",
         "002_direct_messaging_rls",
-        "006_reactions",
-        "006_retention_runs",
+        f"{NEXT:03}_reactions",
     ]
-    assert undone([m.name for m in plan("standalone")], to=6) == ["catalog"]
+    assert undone([m.name for m in plan("standalone")], to=NEXT - 1) == ["catalog"]
 
 
 @pytest.mark.parametrize("adapter", ["nothing", "missing.sql", "roles", "../roles.sql"])
@@ -154,13 +154,13 @@ def test_exporting_the_next_release_writes_its_code_as_new_files(
     texts = {path: path.read_text("utf-8") for path in first}
     changed = next_release / "functions" / "support.sql"
     changed.write_text(changed.read_text("utf-8") + "\n-- mended\n")
-    (next_release / "migrations" / "20270301_006_reactions.sql").write_text("select 6;")
+    (next_release / "migrations" / f"{next_name('reactions')}.sql").write_text("select 6;")
 
     second = export_supabase(out, at=AT)
     assert {path: path.read_text("utf-8") for path in first} == texts
     assert min(second) > max(first)
     names = [path.name[15:] for path in second]
-    assert "bookconnect_dm_006_reactions.sql" in names
+    assert f"bookconnect_dm_{NEXT:03}_reactions.sql" in names
     assert "bookconnect_dm_004_direct_messaging_functions.sql" in names
     assert "bookconnect_dm_001_direct_messaging_schema.sql" not in names
     assert export_supabase(out, at=AT) == []

@@ -26,7 +26,7 @@ from tests.helpers.migrating import findings, up
 from tests.helpers.postgres import Cluster, Database
 from tests.helpers.server import RunningServer, free_port, server_env, token_for
 from tests.helpers.world import World, make_world
-from tests.migrations.test_next_release import BACK, CODE, TABLES
+from tests.migrations.test_next_release import BACK, CODE, PINS, TABLES
 
 pytestmark = pytest.mark.feed
 
@@ -141,12 +141,12 @@ async def upgrade(
         servers.append(a_server(db, None, was.port))
         await asyncio.to_thread(restart, was, servers[-1], was_ours=False)
         await until_sent(crew)
-    (next_release / "migrations" / "20270301_006_pins.sql").write_text(TABLES)
-    (next_release / "rollbacks" / "20270301_006_pins.sql").write_text(BACK)
+    (next_release / "migrations" / f"{PINS}.sql").write_text(TABLES)
+    (next_release / "rollbacks" / f"{PINS}.sql").write_text(BACK)
     code = next_release / "functions" / "support.sql"
     code.write_text(code.read_text("utf-8") + CODE)
     applied = await migrate.up(db.admin_url, adapter="standalone", warn=lambda _: None)
-    assert "20270301_006_pins" in applied
+    assert PINS in applied
     await until_sent(crew)
     servers.append(a_server(db, older, first.port))
     await asyncio.to_thread(restart, servers[2], servers[-1], was_ours=True)
