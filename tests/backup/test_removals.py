@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -32,9 +33,13 @@ class Copies:
 
     def remember(self) -> None:
         """From here on everything is after the moment."""
+        self.moment = self.as_it_is()
+
+    def as_it_is(self) -> Database:
+        """A copy of the database that goes on."""
         db = self.end.db
         db.close_idle()
-        self.moment = db.cluster._create(template=db.name, adapter=db.adapter)
+        return db.cluster._create(template=db.name, adapter=db.adapter)
 
     @property
     def old(self) -> Database:
@@ -43,14 +48,19 @@ class Copies:
 
     def restore(self, *, is_certain: bool = False, shared_until: datetime | None = None) -> Applied:
         """Note the end and take out of the moment what is gone."""
-        note = Note(folder=self.notes / uuid4().hex, shared_until=shared_until)
-        run_async(lambda: removals.note(self.end.db.admin_url, note.folder))
+        note = self.note_of(self.end.db, shared_until=shared_until)
         self.told: list[Gone] = []
         return run_async(
             lambda: removals.apply(
                 self.old.admin_url, [note], is_certain=is_certain, tell=self.told.append
             )
         )
+
+    def note_of(self, db: Database, **about: Any) -> Note:
+        """What was there in a database, noted."""
+        note = Note(folder=self.notes / uuid4().hex, **about)
+        run_async(lambda: removals.note(db.admin_url, note.folder))
+        return note
 
     def contents(self) -> list[str]:
         """What can still be read in the restored copy, by whoever may."""
@@ -280,8 +290,7 @@ def test_the_copies_are_not_taken_for_one_another(copies: Copies) -> None:
     world.db.run("delete from auth.users where id = %s", world.cleo)
 
     def attempt(noted: Database, other: Database) -> Applied:
-        note = Note(folder=copies.notes / uuid4().hex, is_looked_at=True)
-        run_async(lambda: removals.note(noted.admin_url, note.folder))
+        note = copies.note_of(noted, is_looked_at=True)
         return run_async(lambda: removals.apply(other.admin_url, [note], is_certain=True))
 
     with pytest.raises(RemovalsError, match=r"Note the later copy.*--notes-are-later"):
@@ -305,8 +314,7 @@ def test_what_branched_off_earlier_misses_nothing_that_it_never_had(copies: Copi
     conversation = world.converse(world.ada, world.ben)
     erased = world.send(world.ada, conversation, "removed later")
     branched_at: datetime = world.db.run("select clock_timestamp() as it")[0]["it"]
-    world.db.close_idle()
-    branch = world.db.cluster._create(template=world.db.name, adapter=world.db.adapter)
+    branch = copies.as_it_is()
     world.send(world.ada, conversation, "lost by the first attempt")
     newcomer = UUID("b0000000-0000-4000-8000-0000000000aa")
     world.db.run("insert into auth.users (id) values (%s)", newcomer)

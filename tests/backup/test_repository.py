@@ -39,6 +39,19 @@ def line(repository: Repository) -> Line:
         return repository.open_line("7", 1, now=START)
 
 
+def _branch(
+    repository: Repository, parent: Line, *, timeline: int, day: float, at: float | None = None
+) -> Line:
+    """A line that begins on that day; it left its parent on day `at`, or else at its end."""
+    return repository.open_line(
+        "7",
+        timeline,
+        now=START + day * DAY,
+        parent=parent.number,
+        branched_at=None if at is None else START + at * DAY,
+    )
+
+
 def _add(
     repository: Repository,
     line: Line,
@@ -139,7 +152,7 @@ def test_the_only_full_backup_stays_however_old(repository: Repository, line: Li
 
 def test_a_line_that_ended_before_the_window_goes(repository: Repository, line: Line) -> None:
     gone = _add(repository, line, 1)
-    second = repository.open_line("7", 2, now=START + 2 * DAY, parent=line.number)
+    second = _branch(repository, line, timeline=2, day=2)
     kept = _add(repository, second, 3)
     assert repository.expire(14, START + 10 * DAY) == []
     assert repository.expire(14, START + 30 * DAY) == [gone.name]
@@ -176,13 +189,9 @@ def test_pieces_are_named_as_postgresql_names_them() -> None:
 def test_a_later_line_shares_the_past_up_to_where_it_branched(
     repository: Repository, line: Line
 ) -> None:
-    second = repository.open_line(
-        "7", 2, now=START + 5 * DAY, parent=line.number, branched_at=START + 4 * DAY
-    )
-    third = repository.open_line(
-        "7", 3, now=START + 7 * DAY, parent=second.number, branched_at=START + 6 * DAY
-    )
-    goes_on = repository.open_line("7", 3, now=START + 8 * DAY, parent=third.number)
+    second = _branch(repository, line, timeline=2, day=5, at=4)
+    third = _branch(repository, second, timeline=3, day=7, at=6)
+    goes_on = _branch(repository, third, timeline=3, day=8)
     foreign = repository.open_line("9", 1, now=START + 9 * DAY)
     assert repository.later_lines(line) == {2: second, 3: third, 4: goes_on}
     assert {repository.shared_until(line, one) for one in (second, third, goes_on)} == {
@@ -199,24 +208,16 @@ def test_a_line_that_branched_off_beside_this_one_is_later_too(
     repository: Repository, line: Line
 ) -> None:
     """Twice gone back: what was erased in the second attempt is not to come back in the first."""
-    first = repository.open_line(
-        "7", 2, now=START + 10 * DAY, parent=line.number, branched_at=START + 9 * DAY
-    )
-    second = repository.open_line(
-        "7", 2, now=START + 15 * DAY, parent=line.number, branched_at=START + 8 * DAY
-    )
-    third = repository.open_line(
-        "7", 3, now=START + 20 * DAY, parent=second.number, branched_at=START + 17 * DAY
-    )
+    first = _branch(repository, line, timeline=2, day=10, at=9)
+    second = _branch(repository, line, timeline=2, day=15, at=8)
+    third = _branch(repository, second, timeline=3, day=20, at=17)
     assert repository.later_lines(first) == {3: second, 4: third}
     assert repository.shared_until(first, second) == START + 8 * DAY
     assert repository.shared_until(first, third) == START + 8 * DAY
     assert repository.shared_until(second, third) == START + 17 * DAY
     # A line that goes on from the end of another has all of that one.
-    latest = repository.open_line("7", 4, now=START + 21 * DAY, parent=third.number)
-    beside = repository.open_line(
-        "7", 5, now=START + 22 * DAY, parent=third.number, branched_at=START + 20.5 * DAY
-    )
+    latest = _branch(repository, third, timeline=4, day=21)
+    beside = _branch(repository, third, timeline=5, day=22, at=20.5)
     assert repository.shared_until(latest, beside) == START + 20.5 * DAY
     assert repository.shared_until(first, beside) == START + 8 * DAY
     # Known to have parted there, also where the common one has expired.
@@ -227,12 +228,8 @@ def test_a_line_that_branched_off_beside_this_one_is_later_too(
 def test_a_line_that_is_lost_between_two_leaves_nothing_to_compare(
     repository: Repository, line: Line
 ) -> None:
-    second = repository.open_line(
-        "7", 2, now=START + 5 * DAY, parent=line.number, branched_at=START + 4 * DAY
-    )
-    third = repository.open_line(
-        "7", 3, now=START + 7 * DAY, parent=second.number, branched_at=START + 6 * DAY
-    )
+    second = _branch(repository, line, timeline=2, day=5, at=4)
+    third = _branch(repository, second, timeline=3, day=7, at=6)
     shutil.rmtree(repository.log_folder(second).parent)
     assert repository.later_lines(line) == {2: None, 3: third}
     with pytest.raises(RepositoryError, match="Line 3 came out of a line that is not in"):
