@@ -153,7 +153,7 @@ class Session:
             return self._close(UNAUTHENTICATED if known else RESTARTING, problem.detail)
         return Reply(error_frame(problem, ref))
 
-    def _first(self, data: str | bytes) -> Verify | Close | None:
+    def _first(self, data: str | bytes) -> Verify | Reply | Close | None:
         try:
             frame = wire.decode_client_frame(data)
         except wire.MalformedError as error:
@@ -162,7 +162,7 @@ class Session:
             return None
         if not isinstance(frame, wire.AuthFrame):
             return self._close(UNAUTHENTICATED, "the first frame must be auth")
-        return Verify(frame.token, frame.ref)
+        return _verify(frame)
 
     def _next(self, data: str | bytes) -> Action | None:
         try:
@@ -171,7 +171,7 @@ class Session:
             problem = Problem("INVALID_REQUEST", error.detail, field=error.field)
             return Reply(error_frame(problem, UNSET if error.ref is None else error.ref))
         if isinstance(frame, wire.AuthFrame):
-            return Verify(frame.token, frame.ref)
+            return _verify(frame)
         if isinstance(frame, wire.PingFrame):
             return Reply(wire.PongFrame())
         return frame
@@ -179,6 +179,15 @@ class Session:
     def _close(self, code: int, reason: str) -> Close:
         self.state = State.OVER
         return Close(code, reason)
+
+
+def _verify(frame: wire.AuthFrame) -> Verify | Reply:
+    """Another version than ours is no fault of the token: the member may try again at once."""
+    known = wire.PROTOCOL_VERSION
+    if frame.v == known:
+        return Verify(frame.token, frame.ref)
+    detail = f"This server speaks version {known} of the protocol: send auth with v: {known}."
+    return Reply(error_frame(Problem("INVALID_REQUEST", detail, field="v"), frame.ref))
 
 
 def error_frame(problem: Problem, ref: Ref | UnsetType = UNSET) -> wire.ErrorFrame:

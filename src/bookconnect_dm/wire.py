@@ -294,7 +294,7 @@ class ProblemBody(Struct, frozen=True, omit_defaults=True):
 
 
 class AuthFrame(Struct, frozen=True, tag_field="type", tag="auth"):
-    """The first frame; later, a renewal."""
+    """The first frame; later, a renewal. A `v` that is not spoken here is answered by `error`."""
 
     token: str
     v: int = PROTOCOL_VERSION

@@ -71,6 +71,16 @@ async def test_a_frame_that_is_too_large_ends_it(server: RunningServer, shared: 
         assert await ada.close_code() == 1009
 
 
+async def test_another_version_of_the_protocol_is_said_and_ours_may_follow(
+    server: RunningServer, shared: World
+) -> None:
+    async with raw(server.socket_url) as newer:
+        error = await newer.ask("auth", v=2, token=token_for(shared.ada))
+        assert (error["type"], error["code"], error["field"]) == ("error", "INVALID_REQUEST", "v")
+        assert "v: 1" in error["detail"]
+        assert (await newer.authenticate(token_for(shared.ada)))["v"] == 1
+
+
 # --- frames that cannot be done -------------------------------------------------------------
 
 

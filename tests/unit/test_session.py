@@ -43,6 +43,19 @@ def test_the_first_frame_asks_for_the_token_to_be_verified() -> None:
     assert session.state is State.WAITING
 
 
+@pytest.mark.parametrize("session", [new(), signed_in()], ids=["first", "renewal"])
+def test_another_version_is_said_and_may_be_followed_by_ours(session: Session) -> None:
+    before = session.state
+    action = session.receive(frame("auth", v=2, token="t", ref=5), START)
+    assert isinstance(action, Reply)
+    error = action.frame
+    assert isinstance(error, wire.ErrorFrame)
+    assert (error.code, error.field, error.ref) == ("INVALID_REQUEST", "v", 5)
+    assert "send auth with v: 1." in error.detail
+    assert session.state is before
+    assert session.receive(frame("auth", v=1, token="t"), START) == Verify("t", UNSET)
+
+
 def test_a_good_token_lets_the_member_in_until_it_ends() -> None:
     session = new()
     session.receive(frame("auth", token="t"), START)
