@@ -150,6 +150,7 @@ class Server:
         with tracing.traced(scope) as request_id:
             send = tracing.named(send, request_id)
             if scope["type"] == "http":
+                scope["path"] = rest.path_as_written(scope["path"])
                 await self._http(scope, receive, send)  # type: ignore[arg-type]  # looser types
             elif scope["path"] == REALTIME:
                 await ws.realtime(self._door, scope, receive, send)

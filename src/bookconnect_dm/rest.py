@@ -29,7 +29,7 @@ from bookconnect_dm.errors import Problem
 from bookconnect_dm.openapi import DEMO_OPERATIONS, OPERATIONS, Operation, document
 from bookconnect_dm.tracing import HEADER
 
-__all__ = ["http_app"]
+__all__ = ["http_app", "path_as_written"]
 
 AnyRequest = Request[Any, Any, Any]
 Call = Callable[[AnyRequest], Awaitable[Answer]]
@@ -71,6 +71,15 @@ def http_app(door: Door, *, ready: Ready, demo: Demo | None) -> Litestar:
         openapi_config=None,
         logging_config=None,
     )
+
+
+def path_as_written(path: str) -> str:
+    """`path`, or where Litestar would tidy it up, one that nobody serves.
+
+    A proxy that keeps `/metrics` for the operator knows no other way of writing it.
+    """
+    is_tidy = "//" not in path and (path == "/" or not path.endswith("/"))
+    return path if is_tidy else "/404"
 
 
 def _routes(door: Door, ready: Ready, demo: Demo | None) -> list[HTTPRouteHandler]:

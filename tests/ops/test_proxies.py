@@ -87,8 +87,8 @@ async def keeps_to_itself_what_is_not_for_members(world: World, proxy: str) -> N
     limit = LimitSettings().body_bytes
     headers = {"authorization": f"Bearer {token_for(world.ada)}"}
     async with httpx.AsyncClient(base_url=proxy, headers=headers, timeout=20) as http:
-        assert (await http.get("/metrics")).status_code == 404
-        assert (await http.get("/readyz")).status_code == 404
+        for path in ("/metrics", "/metrics/", "//metrics", "/%6detrics", "/readyz", "/readyz/"):
+            assert (await http.get(f"{proxy}{path}")).status_code == 404, path
         assert (await http.get("/v1/me")).json()["username"] == "ada"
         path = f"/v1/conversations/{uuid4()}/messages"
         answer = await http.post(path, json={"id": str(uuid4()), "content": "x" * limit})

@@ -157,6 +157,15 @@ def test_a_malformed_id_is_said_to_be_one(ada: httpx.Client, bad: str) -> None:
     problem(ada.delete(f"/v1/messages/{bad}"), "INVALID_REQUEST", "message_id")
 
 
+@pytest.mark.parametrize("path", ["//v1/me", "/v1//me", "/v1/me/", "/metrics/", "//readyz", "//"])
+def test_a_path_is_written_in_one_way(
+    client: Client, server: RunningServer, shared: World, path: str
+) -> None:
+    """A proxy that keeps /metrics for the operator knows no other."""
+    answer = client(server, shared.ada).get(f"{server.url}{path}")
+    problem(answer, "NOT_FOUND")
+
+
 def test_foreign_and_unknown_conversations_look_alike(
     client: Client, server: RunningServer, shared: World, conversation: UUID
 ) -> None:
