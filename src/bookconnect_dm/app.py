@@ -57,7 +57,11 @@ LOOK_S: Final = 1.0
 BACKUPS_S: Final = 60.0
 STOP_S: Final = 6
 PING_S: Final = 25.0
-USER_TIMEOUT_MS: Final = 10_000
+USER_TIMEOUT_MS: Final = 8_000
+"""How long a connection may take nothing at all until the kernel drops it."""
+UNSENT_BYTES: Final = 128 * 1024
+"""What the kernel takes for a connection beyond what is on its way: unless told, it is megabytes,
+and as long as those go in, nobody here sees that the other end has stopped reading."""
 BACKLOG: Final = 2_048
 FEED_CONNECTIONS: Final = 1
 """Through which the feed asks what others see."""
@@ -435,9 +439,13 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(f"Cannot listen on {host}:{port} ({error.strerror}).") from error
-    # Inherited by each connection: one that takes nothing for so long is dropped by the kernel.
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    # Inherited by each connection.
+    for name, value in (
+        ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS),
+        ("TCP_NOTSENT_LOWAT", UNSENT_BYTES),
+    ):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     return listener
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
-from bookconnect_dm.connection import BLOCKED_S, CUT_S
-from tests.helpers.live import live, raw
+from tests.helpers.live import Live, live, raw
 from tests.helpers.postgres import Cluster
 from tests.helpers.server import RunningServer, running_server, token_for
 from tests.helpers.world import World, make_world
@@ -249,68 +253,114 @@ async def test_another_origin_is_refused(strict: tuple[RunningServer, World]) ->
             pass
 
 
-async def test_a_socket_that_stops_reading_is_cut_and_costs_the_others_nothing(
-    server: RunningServer, shared: World, conversation: str
-) -> None:
-    """Its receive window is tiny and nobody reads it; a peer floods the conversation."""
+@contextlib.asynccontextmanager
+async def deaf(server: RunningServer, token: str) -> AsyncIterator[int]:
+    """Somebody who signs in with a tiny window and then reads nothing; gives his port."""
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     slow.setblocking(False)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(slow, ("127.0.0.1", server.port))
-    from websockets.asyncio.client import connect
-
+    await asyncio.get_running_loop().sock_connect(slow, ("127.0.0.1", server.port))
     connection = await connect(server.socket_url, sock=slow, compression=None)
-    await connection.send(json.dumps({"type": "auth", "v": 1, "token": token_for(shared.ben)}))
+    await connection.send(json.dumps({"type": "auth", "v": 1, "token": token}))
     assert json.loads(await connection.recv())["type"] == "ready"
-    connection.transport.pause_reading()  # from now on it reads nothing
+    connection.transport.pause_reading()
+    try:
+        yield int(slow.getsockname()[1])
+    finally:
+        connection.transport.abort()
 
+
+def is_held(server: RunningServer, port: int) -> bool:
+    """Whether the server's process still has its end of the connection from that port."""
+    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
+        local, remote, inode = (line.split()[n] for n in (1, 2, 9))
+        if local.endswith(f":{server.port:04X}") and remote.endswith(f":{port:04X}"):
+            return inode != "0"
+    return False
+
+
+def figure(server: RunningServer, name: str) -> int:
+    text = httpx.get(server.url + "/metrics", verify=False).text
+    found = re.search(rf"^bookconnect_dm_{name} (\d+)", text, re.MULTILINE)
+    assert found, name
+    return int(found[1])
+
+
+@dataclass
+class Talk:
+    """One who writes and one who hears him; what was sent and what was heard."""
+
+    writer: Live
+    reader: Live
+    conversation: str
+    sent: list[str] = field(default_factory=list)
+    heard: list[dict[str, Any]] = field(default_factory=list)
+
+    async def go_on(self, messages: int) -> None:
+        """Send so many; each is acknowledged, and each is heard."""
+        for _ in range(messages):
+            self.sent.append(str(uuid4()))
+            await self.writer.say(
+                "send", ref=len(self.sent), id=self.sent[-1], conversation_id=self.conversation,
+                content="x" * 1000,
+            )  # fmt: skip
+        for _ in range(messages):
+            await self.writer.hear("ack")
+            self.heard.append((await self.reader.hear("message"))["message"])
+
+
+async def test_a_socket_that_stops_reading_is_gone_within_10_s_and_costs_the_others_nothing(
+    server: RunningServer, shared: World, conversation: str
+) -> None:
+    """From when nothing more goes out to it until the server's process has let go of it.
+
+    Of one that is written to all the time, and of one that gets a few messages and then no more.
+    """
+    aside = str(shared.converse(shared.ada, shared.cleo))
     async with (
+        deaf(server, token_for(shared.ben)) as busy,
+        deaf(server, token_for(shared.cleo)) as quiet,
         live(server.socket_url, token_for(shared.ada)) as ada,
         live(server.socket_url, token_for(shared.ben)) as reader,
+        live(server.socket_url, token_for(shared.cleo)) as other,
     ):
-        before = subscribers(server)
-        started, n, heard = time.monotonic(), 0, []
-        while subscribers(server) == before and time.monotonic() - started < 60:
-            for _ in range(60):
-                n += 1
-                await ada.say(
-                    "send", ref=n, id=str(uuid4()), conversation_id=conversation,
-                    content="x" * 1000,
-                )  # fmt: skip
-            for _ in range(60):
-                heard.append((await reader.hear("message"))["message"]["sent_at"])
-                await ada.hear("ack")
-        assert subscribers(server) == before - 1
+        since, gone = {quiet: time.monotonic()}, dict[int, float]()
+        await Talk(ada, other, aside).go_on(20)
+        talk, listeners = Talk(ada, reader, conversation), figure(server, "subscribers")
+        while busy not in since:
+            before, began = figure(server, "frames_sent_total"), time.monotonic()
+            await talk.go_on(100)
+            # An acknowledgement, and the message to the writer, the reader and the deaf one.
+            if figure(server, "frames_sent_total") - before < 399:
+                since[busy] = began
+            assert len(talk.sent) < 1_000, "kept for him, though he takes nothing"
+        assert is_held(server, busy)
+        until_blocked = len(talk.sent)
+        async with asyncio.timeout(60):
+            while len(gone) < 2:
+                await talk.go_on(1)
+                await asyncio.sleep(0.05)
+                for port in since.keys() - gone.keys():
+                    if not is_held(server, port):
+                        gone[port] = time.monotonic() - since[port]
+        print(f"gone after {gone[busy]:.1f} and {gone[quiet]:.1f} s; {len(talk.sent)} messages")
+        assert max(gone.values()) < 10
+        assert figure(server, "subscribers") == listeners - 2
         # Nothing is kept from the others, or brought to them late or out of order.
-        assert heard == sorted(heard)
-        assert len(heard) == n
+        assert len(talk.sent) > until_blocked + 20, "it went on meanwhile"
+        assert [message["id"] for message in talk.heard] == talk.sent
+        positions = [message["sent_at"] for message in talk.heard]
+        assert positions == sorted(positions)
         assert not [frame for frame in reader.heard if frame["type"] == "resync"]
-        assert BLOCKED_S + CUT_S < 10, "from when nothing more goes out"
         await ada.say("ping")
         assert (await ada.hear("pong"))["type"] == "pong"
-    connection.transport.abort()
-
-
-def subscribers(server: RunningServer) -> int:
-    """How many sockets the server delivers to."""
-    import httpx
-
-    text = httpx.get(server.url + "/metrics", verify=False).text
-    (line,) = [x for x in text.splitlines() if x.startswith("bookconnect_dm_subscribers ")]
-    return int(float(line.split()[1]))
 
 
 async def test_members_who_come_and_go_quickly_cost_no_connections(
     server: RunningServer, shared: World, conversation: str
 ) -> None:
     def connects() -> int:
-        text = httpx.get(f"{server.url}/metrics").text
-        found = re.search(
-            r'^bookconnect_dm_\w*connects_total\{\w+="ok"\} (\d+)', text, re.MULTILINE
-        )
-        assert found
-        return int(found[1])
+        return figure(server, r'\w*connects_total\{\w+="ok"\}')
 
     async def come_and_go() -> None:
         async with live(server.socket_url, token_for(shared.ada)) as ada:
