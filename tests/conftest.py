@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 
 from bookconnect_dm.embedded import EmbeddedPostgres
+from tests.helpers import through
 from tests.helpers.postgres import FAST, Cluster, Database, clusters_folder, pg15_bin_dir
 from tests.helpers.world import World, make_world
 
@@ -36,6 +37,18 @@ MakeCluster = Callable[..., Cluster]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run browser tests last: Playwright leaves a loop behind, and asyncio tests trip over it."""
     items.sort(key=lambda item: "browser" in getattr(item, "fixturenames", ()))
+    if through.is_asked_for():
+        through.leave_out(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _way_in() -> Iterator[None]:
+    """Where it is asked for, servers reach PostgreSQL through PgBouncer."""
+    if not through.is_asked_for():
+        yield
+        return
+    with through.Through.installed():
+        yield
 
 
 @pytest.fixture(scope="session")

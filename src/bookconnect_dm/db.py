@@ -189,6 +189,10 @@ def _is_lost(error: psycopg.Error) -> bool:
     return state.startswith(_LOST)
 
 
+def _is_unanswered(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or (isinstance(error, psycopg.Error) and _is_lost(error))
+
+
 # --- connections ----------------------------------------------------------------------------
 
 
@@ -210,6 +214,8 @@ class Outage:
 
     cool_until: float = 0.0
     """Until then (monotonic seconds) nobody tries to connect."""
+    is_doubted: bool = False
+    """The last statement got no answer. A connection may live all the same, up to a pooler."""
 
 
 class Database:
@@ -273,12 +279,16 @@ class Database:
         return await self._fetch(query, params)
 
     async def is_up(self) -> bool:
-        """Whether the database is there. Asks nothing of it while a connection lies ready."""
+        """Whether the database is there. Asks it only if the last statement got no answer."""
         try:
             async with self._connection(refresh=True):
-                return True
-        except Problem:
+                pass
+            if self._outage.is_doubted:
+                async with asyncio.timeout(WAIT_S):
+                    await self._fetch("schema", {})
+        except (Problem, TimeoutError):
             return False
+        return True
 
     async def _fetch(self, query: str, params: Mapping[str, object]) -> list[Row]:
         text = self._queries[query]
@@ -298,14 +308,18 @@ class Database:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._connection() as connection, asyncio.timeout(STATEMENT_S):
-                    return await _run(connection, text, params)
+                    rows = await _run(connection, text, params)
+                self._outage.is_doubted = False
             except (psycopg.Error, TimeoutError, UnicodeEncodeError) as error:
+                self._outage.is_doubted |= _is_unanswered(error)
                 if attempt == ATTEMPTS or not _may_repeat(error):
                     raise _logged(query, error) from error
                 self._metrics.repeated(query)
                 if _is_again(error):
                     longest_s = 0.5 if _is_held(error) else 0.05
                     await asyncio.sleep(random.uniform(0.1, 1) * longest_s * attempt)  # noqa: S311
+            else:
+                return rows
         raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager

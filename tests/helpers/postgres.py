@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -325,6 +325,8 @@ class Database:
     name: str
     cluster: Cluster
     adapter: str = "standalone"
+    way_in: ClassVar[Callable[[Database], str] | None] = None
+    """How servers get here, if not straight: `through` sets it."""
     _idle: dict[str, list[Connection]] = field(default_factory=dict, repr=False, compare=False)
     """Connections that personas have used and others may use again, by login."""
 
@@ -344,7 +346,18 @@ class Database:
 
     @property
     def server_url(self) -> str:
-        """The API's login (DATABASE_URL)."""
+        """The API's login (DATABASE_URL), by the way that servers take in this run."""
+        way_in = type(self).way_in
+        return self.direct_url if way_in is None else way_in(self)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler is on that way: then no statement may be prepared."""
+        return type(self).way_in is not None
+
+    @property
+    def direct_url(self) -> str:
+        """The same login past any pooler."""
         return self.url(SERVER)
 
     @property

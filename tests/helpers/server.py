@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 from uuid import UUID
 
 import httpx
@@ -48,6 +49,7 @@ def server_env(database: Database, port: int, **settings: str) -> dict[str, str]
     """The environment of `serve` for a database, without limits unless told otherwise."""
     ours = {
         "DATABASE_URL": database.server_url,
+        "PREPARED_STATEMENTS": "off" if database.is_pooled else "auto",
         "FEED_URL": database.feed_url,
         "JWT_SECRET": SECRET,
         "PORT": str(port),
@@ -62,6 +64,9 @@ def server_env(database: Database, port: int, **settings: str) -> dict[str, str]
 
 class RunningServer:
     """A `bookconnect-dm serve` of its own process."""
+
+    witness: ClassVar[Callable[[Mapping[str, str]], None] | None] = None
+    """Told of each server once it is ready, and before it is stopped: `through` sets it."""
 
     def __init__(self, env: Mapping[str, str], port: int) -> None:
         self.port = port
@@ -96,6 +101,13 @@ class RunningServer:
                 start_new_session=True,
             )
         self.wait_for(200 if ready else 0, timeout_s=timeout_s)
+        if ready:
+            self._show()
+
+    def _show(self) -> None:
+        witness = type(self).witness
+        if witness is not None:
+            witness(self._env)
 
     def wait_for(self, status: int, *, path: str = "/readyz", timeout_s: float = 30.0) -> None:
         """Wait until `path` answers with `status` (0: answers at all)."""
@@ -129,6 +141,7 @@ class RunningServer:
         """Stop it as an operator would, and give its exit status."""
         assert self.process is not None
         if self.process.poll() is None:
+            self._show()
             self.process.terminate()
         return self.process.wait(timeout_s)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
@@ -11,7 +10,6 @@ import httpx
 import pytest
 
 from bookconnect_dm.embedded import EmbeddedPostgres
-from tests.helpers.pgbouncer import pooled_url
 from tests.helpers.postgres import FAST, Cluster
 from tests.helpers.server import RunningServer, running_server, token_for
 from tests.helpers.world import World, make_world
@@ -42,15 +40,8 @@ def shared(edge_cluster: Cluster) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def server(shared: World) -> Iterator[RunningServer]:
-    """A server for one file, without rate limits; behind PgBouncer where that is asked for."""
-    if not os.environ.get("THROUGH_PGBOUNCER"):
-        with running_server(shared.db) as running:
-            yield running
-        return
-    with (
-        pooled_url(shared.db.server_url) as url,
-        running_server(shared.db, DATABASE_URL=url, PREPARED_STATEMENTS="off") as running,
-    ):
+    """A server for one file, without rate limits."""
+    with running_server(shared.db) as running:
         yield running
 
 

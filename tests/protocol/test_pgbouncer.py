@@ -1,11 +1,12 @@
 """Behind PgBouncer in transaction mode, all but the feed.
 
-A smoke set; with PROOF=1 the API's tests as they are, through it.
+A smoke set; with PROOF=1 every test with a server in it, as it is, through it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from tests.helpers import through
 from tests.helpers.live import live
-from tests.helpers.pgbouncer import pooled_url
+from tests.helpers.pgbouncer import POOL, Pooler, pooler
 from tests.helpers.server import RunningServer, running_server, token_for
 from tests.helpers.world import World
 from tests.protocol.conftest import Client
@@ -25,11 +29,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def pooled(shared: World) -> Iterator[RunningServer]:
-    with (
-        pooled_url(shared.db.server_url) as url,
-        running_server(shared.db, DATABASE_URL=url, PREPARED_STATEMENTS="off") as server,
-    ):
+def door(shared: World) -> Iterator[Pooler]:
+    with pooler(shared.db.direct_url) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def pooled(door: Pooler, shared: World) -> Iterator[RunningServer]:
+    url = door.url(shared.db.name)
+    with running_server(shared.db, DATABASE_URL=url, PREPARED_STATEMENTS="off") as server:
         yield server
 
 
@@ -83,15 +91,80 @@ async def test_the_socket_works_as_ever(pooled: RunningServer, shared: World) ->
         assert (await ben.hear("message_deleted"))["id"] == last["id"]
 
 
+def test_nothing_of_the_server_s_login_goes_past_it(
+    pooled: RunningServer, door: Pooler, shared: World, client: Client
+) -> None:
+    def done() -> int:
+        rows = door.show("stats")
+        return sum(row["total_xact_count"] for row in rows if row["database"] == shared.db.name)
+
+    before = done()
+    assert client(pooled, shared.ada).get("/v1/me").status_code == 200
+    assert done() > before
+    ours, others = door.strangers(shared.db.name)
+    assert 1 <= ours <= POOL
+    assert others == []
+    # The password at its door is not PostgreSQL's.
+    past_it = make_conninfo(door.url(shared.db.name), port=shared.db.cluster.embedded.port)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(past_it)
+
+
+def test_who_goes_past_it_is_seen(pooled: RunningServer, door: Pooler, shared: World) -> None:
+    with psycopg.connect(shared.db.direct_url, application_name="bookconnect-dm"):
+        _, others = door.strangers(shared.db.name)
+        assert [row["application_name"] for row in others] == ["bookconnect-dm"]
+
+
+def test_a_server_is_not_ready_while_its_pooler_reaches_nobody(
+    pooled: RunningServer, shared: World, client: Client
+) -> None:
+    """Its connections live, up to the pooler, and the feed is direct: neither knows."""
+    ada, name = client(pooled, shared.ada), shared.db.name
+    assert ada.get("/v1/me").status_code == 200
+    execute = shared.db.cluster.execute
+    execute(f"alter database {name} allow_connections false")
+    try:
+        execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where usename = 'bookconnect_dm_server' and datname = %s",
+            name,
+        )
+        assert ada.get("/v1/me").json()["code"] == "UNAVAILABLE"
+        assert ada.get("/readyz").status_code == 503
+        assert ada.get("/readyz").json()["detail"] == "The database is away."
+    finally:
+        execute(f"alter database {name} allow_connections true")
+    pooled.wait_for(200)
+    assert ada.get("/v1/me").status_code == 200, "ready is ready"
+
+
+def test_what_is_left_out_is_there_and_counted() -> None:
+    files = through.played()
+    assert len(files) > 20
+    for name in through.LEFT_OUT:
+        path, _, test = name.partition("::")
+        assert f"def {test}" in (ROOT / path).read_text("utf-8"), name
+        assert path not in files or test
+    assert len(through.LEFT_OUT) == 3, "one more is a decision: say why, and count it here"
+
+
 @pytest.mark.skipif(not os.environ.get("PROOF"), reason="the whole API: make proof")
-def test_the_api_s_tests_pass_through_it() -> None:
-    tests = ["test_rest.py", "test_rest_faults.py", "test_rest_same_id.py", "test_ws.py"]
+def test_the_servers_tests_pass_through_it(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "PROOF"}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *(f"tests/protocol/{name}" for name in tests)],
+        [sys.executable, "-m", "pytest", "-q", "-n2", "-rs", *through.played()],
         cwd=ROOT,
-        env={**os.environ, "THROUGH_PGBOUNCER": "1"},
+        env={**env, "THROUGH_PGBOUNCER": str(tmp_path / "seen"), "SEED": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-10_000:]
+    seen = through.Seen.all_of(tmp_path / "seen")
+    print(done.stdout[-2_000:], seen)
+    assert seen.transactions > 10_000
+    assert seen.looks > 50
+    assert seen.backends > seen.looks, "each with more than one on average"
+    tests = [name for name in through.LEFT_OUT if "::" in name]
+    assert len(re.findall(through.MARK, done.stdout)) >= len(tests)

@@ -138,7 +138,7 @@ async def test_a_database_that_goes_and_comes_back(
             started = time.monotonic()
             statuses = {ada.get("/v1/me").status_code for _ in range(10)}
             assert statuses == {503}
-            assert time.monotonic() - started < 5  # an outage is answered quickly
+            assert time.monotonic() - started < 15  # an outage is answered quickly, by a pooler too
             body = {"content": "meanwhile", "id": str(uuid4())}
             assert ada.post(path, json=body).json()["code"] == "UNAVAILABLE"
             error = await ben.ask("send", conversation_id=conversation, **body)

@@ -18,7 +18,12 @@ async def test_a_last_page_as_large_as_sql_gives_is_the_last(
     monkeypatch.setattr(store_module, "SQL_PAGE", 2)
     for other in (world.ada, world.ben):
         world.send(world.dora, world.converse(world.dora, other), "Hello")
-    database = Database(world.db.server_url, size=2, metrics=Metrics())
+    database = Database(
+        world.db.server_url,
+        size=2,
+        metrics=Metrics(),
+        prepared_statements=not world.db.is_pooled,
+    )
     try:
         store = Store(database)
         last = await store.conversations(world.dora, limit=2, before=None)

@@ -22,7 +22,12 @@ from tests.helpers.world import World
 @contextlib.asynccontextmanager
 async def writing(db: postgres.Database, *, limit: int = 5_000) -> AsyncIterator[Writer]:
     metrics = Metrics()
-    database = Database(db.server_url, size=writer_module.CONNECTIONS, metrics=metrics)
+    database = Database(
+        db.server_url,
+        size=writer_module.CONNECTIONS,
+        metrics=metrics,
+        prepared_statements=not db.is_pooled,
+    )
     writer = Writer(database, metrics=metrics, waiting_limit=limit)
     try:
         yield writer
