@@ -57,7 +57,7 @@ LOOK_S: Final = 1.0
 BACKUPS_S: Final = 60.0
 STOP_S: Final = 6
 PING_S: Final = 25.0
-USER_TIMEOUT_MS: Final = 8_000
+USER_TIMEOUT_MS: Final = 6_000
 """How long a connection may take nothing at all until the kernel drops it."""
 UNSENT_BYTES: Final = 128 * 1024
 """What the kernel takes for a connection beyond what is on its way: unless told, it is megabytes,
