@@ -147,7 +147,9 @@ class Through:
         seen = Seen(
             poolers=len(self._poolers),
             databases=len(self._behind),
-            transactions=sum(row["total_xact_count"] for row in stats if row["database"] != OWN),
+            transactions=sum(
+                int(row["total_xact_count"]) for row in stats if row["database"] != OWN
+            ),
             looks=self.looks,
             backends=self.backends,
         )
