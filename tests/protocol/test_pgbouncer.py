@@ -163,7 +163,7 @@ def test_the_servers_tests_pass_through_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-10_000:]
     seen = through.Seen.all_of(tmp_path / "seen")
     print(done.stdout[-2_000:], seen)
-    assert seen.transactions > 10_000
+    assert seen.transactions > 1_000
     assert seen.looks > 50
     assert seen.backends > seen.looks, "each with more than one on average"
     tests = [name for name in through.LEFT_OUT if "::" in name]
