@@ -7,7 +7,9 @@ that answers at once, so nothing of a network or a database is in them. Each lin
 the same run beside it, since a busy machine makes everything slow: an empty frame for what is one
 piece of work, ten messages for what is said of ten thousand. Scrolling goes from the newest message
 to the oldest, a screen a frame, while page after page of fifty comes on top; between its stretches
-as many frames pass in which nothing happens, and theirs that are late are counted too.
+as many frames pass in which nothing happens, and as many in which a bare list of so many lines, all
+there from the beginning and made of nothing but text, is scrolled alike: what the browser itself
+takes. The late ones of all three are counted.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ globalThis.bench = {
     ?.querySelector('bookconnect-inbox')?.shadowRoot,
   last: () => [...bench.thread().renderRoot.querySelectorAll('.bubble')].at(-1)?.textContent,
 };
-bench.painted = bench.until(() => bench.inbox()?.querySelector('a.row'));
 """
+PAINTED = "bench.painted = bench.until(() => bench.inbox()?.querySelector('a.row'));"
 
 # From the answer with the rows to the frame that shows them.
 INBOX = """async () => {
@@ -99,6 +101,28 @@ SCROLL = """async ([id, count]) => {
   }
   return took;
 }"""
+# A list of text in a box as high as the thread's; at its top it begins at its end again.
+PLAIN = """(lines) => {
+  globalThis.plain = document.createElement('div');
+  plain.style.cssText = 'height: 660px; overflow-y: scroll; font: 15px/1.45 sans-serif';
+  for (let at = 0; at < lines; at += 1) {
+    const line = document.createElement('p');
+    line.textContent = `Line ${at} ` + 'and so on '.repeat(at % 7);
+    plain.append(line);
+  }
+  document.body.append(plain);
+}"""
+PLAIN_SCROLL = """async (count) => {
+  const took = [];
+  let at = await bench.frame();
+  for (let step = 0; step < count; step += 1) {
+    plain.scrollTop = plain.scrollTop > 0 ? plain.scrollTop - 700 : plain.scrollHeight;
+    const next = await bench.frame();
+    took.push(next - at);
+    at = next;
+  }
+  return took;
+}"""
 LOAD_ALL = """async (id) => {
   while (bench.thread().state.threads[id].older_cursor) {
     bench.scroller().scrollTop = -1e9;
@@ -147,7 +171,7 @@ def opened(browser: Browser, messages: int, *, whole: bool = True) -> Open:
         shop.put(talk, sender, text, at=began + timedelta(minutes=20 * number))
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     window = open_paper(context, shop)
-    window.page.add_init_script(TOOLS)
+    window.page.add_init_script(TOOLS + PAINTED)
     window.enter(talk)
     window.bubbles.last.wait_for()
     it = Open(window, shop, talk)
@@ -165,7 +189,7 @@ def first_paints(browser: Browser, times: int) -> tuple[list[float], list[float]
         for number in range(50):
             shop.put(talk, shop.ben if number % 3 else shop.ada, f"Line {number} of our talk")
         window = open_paper(browser.new_context(viewport={"width": 1280, "height": 800}), shop)
-        window.page.add_init_script(TOOLS)
+        window.page.add_init_script(TOOLS + PAINTED)
         window.enter()
         window.row("Ben").wait_for()
         inbox.append(window.page.evaluate(INBOX))
@@ -215,23 +239,30 @@ def talk_figures(browser: Browser, messages: int, times: int) -> None:
 
 
 def scroll_figures(browser: Browser, messages: int) -> None:
-    """From the newest message to the oldest, beside frames in which nothing happens."""
+    """From the newest message to the oldest, beside frames of nothing and of a bare list."""
     it = opened(browser, messages, whole=False)
+    bare = browser.new_page(viewport={"width": 1280, "height": 800})
+    bare.evaluate(TOOLS)
+    bare.evaluate(PLAIN, messages)
     scrolled: list[float] = []
     idle: list[float] = []
+    plain: list[float] = []
     while len(scrolled) % STRETCH == 0:
         stretch: list[float] = it.does(SCROLL, [it.talk, STRETCH])
         scrolled += stretch
         idle += it.does(FRAMES, len(stretch))
-    say(
-        f"a frame of scrolling through {messages:,}",
-        scrolled,
-        ("an empty frame", statistics.median(idle)),
+        plain += bare.evaluate(PLAIN_SCROLL, len(stretch))
+    empty = ("an empty frame", statistics.median(idle))
+    say(f"a frame of scrolling through {messages:,}", scrolled, empty)
+    say(f"the same, a bare list of {messages:,} lines", plain, empty)
+    late, late_idle, late_plain = (
+        sum(one > LATE_MS for one in took) for took in (scrolled, idle, plain)
     )
-    late, late_idle = (sum(one > LATE_MS for one in took) for took in (scrolled, idle))
     print(
-        f"{'  of which over 50 ms':<44} {late:7} of {len(scrolled):,}; {late_idle} of as many empty"
+        f"{'  of which over 50 ms':<44} {late:7} of {len(scrolled):,}; "
+        f"{late_idle} of as many empty; {late_plain} of as many of the bare list"
     )
+    bare.close()
     it.window.close()
 
 

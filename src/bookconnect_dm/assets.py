@@ -30,13 +30,15 @@ MEDIA_TYPES: Final = {
     "svg": "image/svg+xml",
 }
 
-# Comments that stand on lines of their own; a licence travels with its code. Nothing else is
-# touched, so a line of the browser's debugger is a line of the source.
+# Comments that stand on lines of their own, and indentation, which means nothing to a browser: no
+# template has text that keeps its blanks. A licence travels with its code. Nothing else is touched,
+# so a line of the browser's debugger is a line of the source.
 _BLOCK: Final = re.compile(
     r"^[ \t]*/\*\*(?!\s*\n? *\*? *@license)(?:(?!\*/).)*\*/[ \t]*$", re.MULTILINE | re.DOTALL
 )
 _NEVER: Final = re.compile(r";\s*q=0(?:\.0*)?\s*$")
 _LINE: Final = re.compile(r"^[ \t]*//[^\n]*$", re.MULTILINE)
+_INDENTATION: Final = re.compile(r"^ {2,}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Asset:
 def without_comments(script: str) -> str:
     """The same script on the same lines, without what only its readers need."""
     blank = _BLOCK.sub(lambda found: "\n" * found[0].count("\n"), script)
-    return _LINE.sub("", blank)
+    return _INDENTATION.sub("", _LINE.sub("", blank))
 
 
 def read_assets(folder: Traversable) -> Mapping[str, Asset]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ui.bookshop import expect
-from tests.ui.conftest import OpenPaper
+from tests.ui.conftest import PHONE, OpenPaper
 from tests.ui.paper import PaperShop, now
 from tests.ui.paper_window import PaperWindow
 
@@ -26,8 +26,13 @@ DAY = (1_200, 6_000) if PROOF else (700, 1_400)
 WATCH = """() => {
   const thread = document.querySelector('bookconnect-messages').shadowRoot
     .querySelector('bookconnect-thread');
-  globalThis.work = { changes: 0, renderings: 0, times: 0 };
-  new MutationObserver((records) => { work.changes += records.length; }).observe(
+  globalThis.work = { changes: 0, renderings: 0, times: 0, most: 0 };
+  const linesIn = (it) => it.querySelectorAll?.('.line').length + Number(it.matches?.('.line'));
+  const added = (record) => [...record.addedNodes].reduce((sum, it) => sum + (linesIn(it) || 0), 0);
+  new MutationObserver((records) => {
+    work.changes += records.length;
+    work.most = Math.max(work.most, records.reduce((sum, record) => sum + added(record), 0));
+  }).observe(
     thread.renderRoot.querySelector('.scroller'),
     { subtree: true, childList: true, attributes: true, characterData: true },
   );
@@ -116,7 +121,7 @@ def _work(ada: PaperWindow) -> dict[str, int]:
     frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
     ada.page.evaluate(frames)
     done: dict[str, int] = ada.page.evaluate("work")
-    ada.page.evaluate("work.changes = work.renderings = work.times = 0")
+    ada.page.evaluate("work.changes = work.renderings = work.times = work.most = 0")
     return done
 
 
@@ -136,6 +141,7 @@ def test_a_long_talk_costs_what_a_short_one_costs(paper: OpenPaper) -> None:
     print(f"a page of {shop.page_size} on top of {LONG - shop.page_size:,}: {paged}, {anew} anew")
     assert 0 < paged["changes"] < shop.page_size
     assert paged["times"] < 6 * shop.page_size
+    assert 0 < paged["most"] <= 26, "a page comes in slices: no frame has all of it to show"
     assert anew <= 1, "all pieces that were there still are, but for what stands at the seam"
     assert _held(ada, talk) == LONG
     expect(ada.page.get_by_text("Line 00000")).to_be_visible()
@@ -186,7 +192,7 @@ def test_a_long_day_leaves_the_page_as_light_as_it_was(paper: OpenPaper) -> None
     """A day in fast motion: what nobody reads is let go of, and can be loaded again."""
     shop = PaperShop()
     talk = _long_talk(shop, 20)
-    ada = paper(shop).enter(talk)
+    ada = paper(shop, **PHONE).enter(talk)
     expect(ada.bubbles).to_have_count(20)
     heap = [_heap_after(ada, shop, talk, events) for events in DAY]
     print(
@@ -225,7 +231,7 @@ def test_what_is_read_stays_in_place_whatever_happens_around_it(paper: OpenPaper
     """Older pages on top, new messages below, one deleted below: the line does not move."""
     shop = PaperShop()
     talk = _long_talk(shop, 400)
-    ada = paper(shop, viewport={"width": 375, "height": 740}).enter(talk)
+    ada = paper(shop, **PHONE).enter(talk)
     scroller = ada.page.locator("bookconnect-thread .scroller")
     expect(ada.bubbles).to_have_count(50)
     scroller.evaluate("it => { it.scrollTop = -1200 }")

@@ -29,7 +29,8 @@ def test_from_the_inbox_through_a_long_thread_and_back(
     """Screens, days, groups, the divider, links, an older page, the pill, the way back."""
     shop = PaperShop()
     talk = shop.converse(shop.ben)
-    began = now() - timedelta(days=2)
+    # All on one day, whatever the time is now.
+    began = (now() - timedelta(days=2)).replace(hour=9)
     for number in range(90):
         shop.put(talk, shop.ben, f"Old {number:02}", at=began + timedelta(minutes=number))
     unread = ["See https://books.example/x.", "One more", "And one"]

@@ -1,7 +1,7 @@
 /** What a thread shows: the same however it came about, and made anew only where something has changed. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chunksOf, MOST } from '../../../src/bookconnect_dm/ui/state/chunks.js';
+import { chunksOf, partsOf, MOST } from '../../../src/bookconnect_dm/ui/state/chunks.js';
 import { build, threadItems } from '../../../src/bookconnect_dm/ui/state/items.js';
 import { after, BEN, frame, ME, message, opened, said, TALK } from './world.mjs';
 
@@ -62,7 +62,13 @@ test('whatever happens, what is built step by step is what is built at once, and
       assert.deepEqual(chunks.flatMap(({ items }) => items), built.items, `seed ${seed}, step ${at}: pieces`);
       for (const chunk of chunks) {
         if (stood.has(chunk)) assert.deepEqual(chunk.items, stood.get(chunk), 'a piece that is used again is as it was');
-        assert.deepEqual(chunksOf(chunk.items), [chunk], 'what is told of a piece is what is in it');
+        assert.deepEqual(chunksOf(chunk.items), [{ ...chunk, part: '', place: 0 }], 'what is told of a piece is what is in it');
+      }
+      const parts = partsOf(chunks);
+      assert.deepEqual(parts.flatMap((part) => part.chunks), chunks);
+      assert.equal(new Set(parts.map(({ key }) => key)).size, parts.length, 'a part is in one piece');
+      for (const part of parts) {
+        assert.ok(part.key === '' || part.chunks.length < 20, 'and stays small');
       }
       assert.equal(new Set(chunks.map(({ key }) => key)).size, chunks.length);
     }

@@ -3,9 +3,11 @@
  * Knows about: which marks there are. Does not know about: why they were set.
  */
 import { ApiError, toProblem } from '../net/problem.js';
+import { slicesOf } from '../state/thread.js';
 
 const FIRST_PAUSE_MS = 60;
 const LONGEST_PAUSE_MS = 5_000;
+const FRAME_MS = 16;
 const PAGE = 50;
 const BIG_PAGE = 100;
 const MOST_PAGES_ANEW = 10;
@@ -48,13 +50,24 @@ export class Loader {
     const asked_after = held?.messages.at(-1)?.sent_at ?? '';
     this.store.dispatch({ type: 'thread_asked', id, which });
     try {
-      const page = which === 'older' ? await this.api.messages(id, held?.older_cursor) : await this.#anew(id, held?.messages ?? []);
+      if (which === 'older') return await this.#older(id, held?.older_cursor);
+      const page = await this.#anew(id, held?.messages ?? []);
       this.#tries.delete(`thread ${id}`);
       this.store.dispatch({ type: 'page', id, which, page, asked_after });
     } catch (error) {
       if (isGone(error)) this.store.dispatch({ type: 'conversation_gone', id });
       else if (which === 'newest' && held?.loaded) this.#rest(id);
       this.store.dispatch({ type: 'thread_failed', id, problem: toProblem(error) });
+    }
+  }
+
+  /** A slice a frame, while each of them continues what is held. @param {string} id @param {string | null | undefined} cursor */
+  async #older(id, cursor) {
+    for (const page of slicesOf(await this.api.messages(id, cursor))) {
+      if (this.store.state.threads[id]?.older_cursor !== cursor) return;
+      this.store.dispatch({ type: 'page', id, which: 'older', page, asked_after: '' });
+      cursor = page.next_cursor;
+      if (page.goes_on) await new Promise((done) => { setTimeout(done, FRAME_MS); });
     }
   }
 

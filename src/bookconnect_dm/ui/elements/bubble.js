@@ -22,9 +22,9 @@ import { alertIcon, clockIcon, trashIcon } from './icons.js';
  * @property {(what: 'remove' | 'resend' | 'discard', bubble: Bubble) => void} act
  */
 
-/** @param {string} content */
-const body = (content) => linkify(content).map((part) => (part.href
-  ? html`<a href=${part.href} target="_blank" rel="noopener noreferrer nofollow ugc" dir="ltr">${part.text}</a>` : part.text));
+/** Most messages have no address in them, and are one piece of text. @param {string} content */
+const body = (content) => (content.includes('://') ? linkify(content).map((part) => (part.href
+  ? html`<a href=${part.href} target="_blank" rel="noopener noreferrer nofollow ugc" dir="ltr">${part.text}</a>` : part.text)) : content);
 
 /** @param {Bubble} bubble @param {Given} given */
 export function bubbleLine(bubble, given) {
@@ -34,13 +34,11 @@ export function bubbleLine(bubble, given) {
     isEmojiOnly(bubble.content) ? 'emoji' : '', bubble.at > given.opened_at ? 'fresh' : '', bubble.outgoing?.state === 'failed' ? 'failed' : '',
   ].join(' ');
   const who = bubble.mine ? words.you : given.name;
-  return html`<li class=${shape} data-id=${bubble.id}>
-    <div class="main">
-      <article class="bubble" dir="auto" tabindex=${given.tab_stop ? 0 : -1} aria-label=${`${words.said(who, bubble.content)}, ${fullTime(bubble.at, place)}`}>${body(bubble.content)}</article>
-      ${given.active ? beside(bubble, given) : nothing}
-    </div>
-    ${under(bubble, given)}
-  </li>`;
+  const full = fullTime(bubble.at, place);
+  // Blanks between tags would be nodes, thousands of them in a long thread.
+  return html`<li class=${shape} data-id=${bubble.id}><div class="main"><article class="bubble" dir="auto" tabindex=${given.tab_stop ? 0 : -1}
+    aria-label=${`${words.said(who, bubble.content)}, ${full}`}>${body(bubble.content)}</article>${
+  given.active ? beside(bubble, given) : nothing}</div>${under(bubble, given, full)}</li>`;
 }
 
 /** @param {Bubble} bubble @param {Given} given */
@@ -52,8 +50,8 @@ function beside(bubble, { voice: { words, place }, now_ms, act }) {
   </span>`;
 }
 
-/** @param {Bubble} bubble @param {Given} given */
-function under(bubble, given) {
+/** @param {Bubble} bubble @param {Given} given @param {string} full  when it was sent */
+function under(bubble, given, full) {
   const { voice: { words, place }, now_ms, act } = given;
   if (bubble.outgoing?.state === 'failed') {
     return html`<p class="under failed" role="status"><span class="why">${alertIcon()}<span>${words.notSent}${reason(bubble, words)}</span></span>
@@ -62,11 +60,8 @@ function under(bubble, given) {
   }
   if (!bubble.last) return nothing;
   const left = bubble.expires_at ? timeLeft(bubble.expires_at, now_ms, place) : null;
-  return html`<p class="under">
-    <time datetime=${bubble.at} title=${fullTime(bubble.at, place)}>${clock(bubble.at, place)}</time>
-    ${left ? html`<span class="goes">${clockIcon(14)}${words.goesIn(left)}</span>` : nothing}
-    ${state(bubble, given)}
-  </p>`;
+  return html`<p class="under"><time datetime=${bubble.at} title=${full}>${clock(bubble.at, place)}</time>${
+  left ? html`<span class="goes">${clockIcon(14)}${words.goesIn(left)}</span>` : nothing}${state(bubble, given)}</p>`;
 }
 
 /** @param {Bubble} bubble @param {typeof import('../text/en.js').en} words */

@@ -31,12 +31,12 @@ export class ScrollKeeper {
     return before !== this.atEnd;
   }
 
-  /** Call it before the content changes. */
-  before() {
+  /** Call it before the content changes. @param {boolean} above  only on top: nothing has to be looked for */
+  before(above) {
     const scroller = this.scroller();
     // The reader's hand may be ahead of the event that tells of it.
     this.scrolled();
-    this.#anchor = this.atEnd || this.#going || !scroller ? null : this.#middle(scroller);
+    this.#anchor = above || this.atEnd || this.#going || !scroller ? null : this.#middle(scroller);
     this.#top_px = this.#anchor?.getBoundingClientRect().top ?? 0;
   }
 

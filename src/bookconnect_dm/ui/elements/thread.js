@@ -3,7 +3,7 @@
  * Knows about: the state's items, the client's wishes. Does not know about: the inbox, routes (it asks to go).
  */
 import { LitElement, html, nothing, repeat } from '../vendor/lit.js';
-import { MOST, chunksOf } from '../state/chunks.js';
+import { chunksOf, partsOf } from '../state/chunks.js';
 import { build } from '../state/items.js';
 import { receipt } from '../state/select.js';
 import { EXPIRY_SHOWN_MS, dayLabel, dayOf, toWire } from '../text/time.js';
@@ -81,12 +81,13 @@ export class BookconnectThread extends LitElement {
   willUpdate(changed) {
     if (changed.has('conversation_id')) this.#reset();
     if (!this.state) return;
+    const before = this.#built;
     if (changed.has('state') || changed.has('conversation_id') || changed.has('voice')) {
       this.#build(this.state);
     }
     this.#announcer.look(this.conversation_id, this.thread, this.state.me?.id ?? '');
     this.#count();
-    this.#scroll.before();
+    this.#scroll.before(this.#built !== before && this.#built?.same_end !== 0);
   }
 
   /** @param {import('../state/types.js').State} state */
@@ -182,10 +183,10 @@ export class BookconnectThread extends LitElement {
     const tab_stop = this.#chunks.some(({ ids }) => ids.has(this.#tab_stop)) ? this.#tab_stop : this.#lastBubble()?.id;
     const today = dayOf(state.now_ms, this.voice.place);
     const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
-    return repeat(this.#chunks, ({ key }) => key, (chunk) => html`<ol class="chunk ${chunk.far ? 'far' : ''} of-${Math.ceil((4 * chunk.ids.size) / MOST)}">${unchanged(
+    return repeat(partsOf(this.#chunks), ({ key }) => key, ({ key, chunks }) => html`<div class="part ${key && 'far'}">${repeat(chunks, ({ key }) => key, (chunk) => html`<ol class="chunk">${unchanged(
       [chunk, ...this.#about(chunk, state, held, tab_stop, soon), this.voice, this.name, today],
       () => repeat(chunk.items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
-    )}</ol>`);
+    )}</ol>`)}</div>`);
   }
 
   /** What a piece shows beside its messages. @param {Chunk} chunk @param {import('../state/types.js').State} state @param {ReturnType<typeof receipt>} held @param {string | undefined} tab_stop @param {string} soon */
@@ -281,7 +282,7 @@ export class BookconnectThread extends LitElement {
 
   /** Near the top the page before is fetched, also when nothing has moved since the last one came; after a failure only when asked to. @param {Element} scroller */
   #reach(scroller) {
-    if (this.thread?.problem) return;
+    if (this.thread?.problem || this.thread?.loading) return;
     const above_px = scroller.scrollHeight - scroller.clientHeight + scroller.scrollTop;
     if (above_px < LOAD_OLDER_PX) void this.client?.load(this.conversation_id, 'older');
   }

@@ -1,5 +1,5 @@
 /**
- * In charge of: cutting a long thread into pieces that stay the same when older pages come on top and new messages below.
+ * In charge of: cutting a long thread into pieces, and those that came on top into parts, all of which stay the same when older pages come on top and new messages below.
  * Knows about: items, and how the thread was cut the time before. Does not know about: what is done with a piece.
  */
 
@@ -11,17 +11,20 @@
  * @property {Set<string>} ids  of the messages in it
  * @property {string} soonest  when the first of them expires
  * @property {boolean} waits  something in it is on its way
- * @property {boolean} far  it came on top of many: need not be laid out while it is out of sight
+ * @property {string} part  the part that it stands in, when it came on top of what was there; '' else
+ * @property {number} place  which of its part it is, from the newest on
  */
 
-/** So many messages are a piece: about a screen of them. The browser looks at each piece in each frame, and lays a piece out as a whole. */
-export const MOST = 24;
-/** On top of so many, pieces are far. It is decided once: what is on screen would jump if its height became a guess. */
-const MANY = 150;
+/** So many messages are a piece: what a frame puts on top, and what is made anew at the seam. */
+export const MOST = 13;
+/** So many pieces are a part. The browser looks at each part in each frame, and lays one out as a whole. */
+const PIECES = 3;
+/** On top of so many, pieces are far: need not be laid out while they are out of sight. It is decided once: what is on screen would jump if its height became a guess. */
+const MANY = 40;
 const NEVER = '~';
 
-/** @param {string} key @param {boolean} far @returns {Chunk} */
-const empty = (key, far) => ({ key, items: [], ids: new Set(), soonest: NEVER, waits: false, far });
+/** @param {string} key @param {Chunk} [held] @returns {Chunk} */
+const empty = (key, held) => ({ key, items: [], ids: new Set(), soonest: NEVER, waits: false, part: held?.part ?? '', place: held?.place ?? 0 });
 
 /** The pieces that end before the first item that is another than before; the one after them may have grown. @param {Chunk[]} before @param {number} same */
 function untouched(before, same) {
@@ -43,8 +46,8 @@ function untouchedBelow(before, same_end) {
   return { kept: before.slice(kept), count };
 }
 
-/** @param {Item[]} items @param {Map<string, Chunk>} known  where a piece began the time before, one begins again @param {boolean} far */
-function cut(items, known, far) {
+/** @param {Item[]} items @param {Map<string, Chunk>} known  where a piece began the time before, one begins again */
+function cut(items, known) {
   /** @type {Chunk[]} */
   const chunks = [];
   /** A day and a divider stand with the message that they are for. @type {Item[]} */
@@ -54,7 +57,7 @@ function cut(items, known, far) {
     if (item.kind !== 'bubble') continue;
     const { bubble } = item;
     let chunk = chunks[chunks.length - 1];
-    if (!chunk || chunk.ids.size >= MOST || known.has(bubble.id)) chunks.push(chunk = empty(bubble.id, known.get(bubble.id)?.far ?? far));
+    if (!chunk || chunk.ids.size >= MOST || known.has(bubble.id)) chunks.push(chunk = empty(bubble.id, known.get(bubble.id)));
     chunk.items.push(...above);
     above = [];
     chunk.ids.add(bubble.id);
@@ -68,6 +71,15 @@ function cut(items, known, far) {
 const sameAs = (chunk, held) => (held?.items.length === chunk.items.length && held.items.every((item, at) => item === chunk.items[at]) ? held : chunk);
 
 /**
+ * A new piece stands in the part of the one below it, or begins one.
+ * @param {Chunk} chunk @param {Chunk | undefined} below @param {boolean} far
+ */
+function settle(chunk, below, far) {
+  if (far && (below?.place ?? 0) % PIECES === 0) [chunk.part, chunk.place] = [chunk.key, 1];
+  else if (below?.part) [chunk.part, chunk.place] = [below.part, below.place + Number(far)];
+}
+
+/**
  * @param {Item[]} items
  * @param {Chunk[]} [before]  the pieces of the time before; those that nothing has happened to are used again
  * @param {number} [same]  so many items from the beginning are those of the time before
@@ -78,6 +90,20 @@ export function chunksOf(items, before = [], same = 0, same_end = 0) {
   const above = untouched(before, same);
   const below = untouchedBelow(before, same_end);
   const known = new Map(before.slice(above.kept.length, before.length - below.kept.length).map((chunk) => [chunk.key, chunk]));
-  const made = cut(items.slice(above.count, items.length - below.count), known, same_end > MANY).map((chunk) => sameAs(chunk, known.get(chunk.key)));
+  const made = cut(items.slice(above.count, items.length - below.count), known).map((chunk) => sameAs(chunk, known.get(chunk.key)));
+  for (let at = made.length - 1; at >= 0; at -= 1) {
+    if (!known.has(made[at].key)) settle(made[at], made[at + 1] ?? below.kept[0], same_end > MANY);
+  }
   return [...above.kept, ...made, ...below.kept];
+}
+
+/** The pieces by the parts that they stand in. @param {Chunk[]} chunks */
+export function partsOf(chunks) {
+  /** @type {{key: string, chunks: Chunk[]}[]} */
+  const parts = [];
+  for (const chunk of chunks) {
+    if (parts.at(-1)?.key !== chunk.part) parts.push({ key: chunk.part, chunks: [] });
+    parts[parts.length - 1].chunks.push(chunk);
+  }
+  return parts;
 }

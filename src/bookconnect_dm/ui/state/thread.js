@@ -7,6 +7,9 @@ import { emptyThread } from './initial.js';
 
 /** @typedef {import('./types.js').Message} Message */
 /** @typedef {import('./types.js').Thread} Thread */
+/** @typedef {{messages: Message[], next_cursor: string | null, has_more: boolean, goes_on?: boolean}} Page */
+
+const SLICE = 13;
 
 /** @param {Message} one @param {Message} other */
 const bySentAt = (one, other) => (one.sent_at < other.sent_at ? -1 : Number(one.sent_at > other.sent_at));
@@ -55,10 +58,25 @@ export function trimmed(thread, keep) {
 }
 
 /**
+ * A page in slices, the newest first, each a page of its own: a frame shows one of them, and `goes_on` says that there is another.
+ * @param {Page} page
+ * @returns {Page[]}
+ */
+export function slicesOf(page) {
+  const slices = [];
+  let end = page.messages.length;
+  for (; end > SLICE; end -= SLICE) {
+    const messages = page.messages.slice(end - SLICE, end);
+    slices.push({ messages, has_more: true, next_cursor: messages[0].sent_at, goes_on: true });
+  }
+  return [...slices, { ...page, messages: page.messages.slice(0, end) }];
+}
+
+/**
  * A page has come. The newest page replaces what was held when it was asked for, since between the two there may be a hole; what has arrived
  * since (`asked_after`: the newest that was held at the time of asking) stays. An older page for a thread that went stale meanwhile is of no use.
  * @param {Thread | undefined} thread
- * @param {{messages: Message[], next_cursor: string | null, has_more: boolean}} page
+ * @param {Page} page
  * @param {'newest' | 'older'} which @param {Record<string, true>} removed @param {string} asked_after
  * @returns {Thread}
  */
@@ -70,5 +88,5 @@ export function withPage(thread, page, which, removed, asked_after) {
   const messages = mergeMessages(held, page.messages, removed);
   const older_cursor = page.has_more ? page.next_cursor : null;
   const from = older_cursor === null ? '' : page.messages[0]?.sent_at ?? before.from;
-  return { messages, loaded: true, loading: null, older_cursor, from, stale: before.stale, problem: null };
+  return { messages, loaded: true, loading: page.goes_on ? which : null, older_cursor, from, stale: before.stale, problem: null };
 }

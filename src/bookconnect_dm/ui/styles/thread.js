@@ -189,17 +189,16 @@ export const lines = css`
   .chunk {
     /* Far or near, the same distances. */
     display: flow-root;
-    margin-inline: -16px;
     padding: 0 16px 1px;
   }
-  .chunk.far {
-    content-visibility: auto;
+  .part {
+    margin-inline: -16px;
   }
-  /* About as high as so many messages are, until they have been seen. */
-  .chunk.of-1 { contain-intrinsic-block-size: auto 200px; }
-  .chunk.of-2 { contain-intrinsic-block-size: auto 500px; }
-  .chunk.of-3 { contain-intrinsic-block-size: auto 800px; }
-  .chunk.of-4 { contain-intrinsic-block-size: auto 1150px; }
+  .far {
+    content-visibility: auto;
+    /* About as high as so many messages are, until they have been seen. */
+    contain-intrinsic-block-size: auto 1800px;
+  }
   .line {
     display: flex;
     flex-direction: column;

@@ -28,13 +28,14 @@ export function hueOf(id) {
   return hash % HUES;
 }
 
+const ONE = '(?:\\p{Regional_Indicator}{2}|[0-9#*]\\ufe0f\\u20e3|\\p{Extended_Pictographic}(?:\\ufe0f|\\p{Emoji_Modifier})?'
+  + '(?:\\u200d\\p{Extended_Pictographic}(?:\\ufe0f|\\p{Emoji_Modifier})?)*)';
+const EMOJI = new RegExp(`^(?:${ONE}){1,3}$`, 'u');
+
 /**
  * True for a message of one to three emoji and nothing else: shown large.
  * @param {string} content
  */
 export function isEmojiOnly(content) {
-  if (content.length > 40) return false;
-  const one = '(?:\\p{Regional_Indicator}{2}|[0-9#*]\\ufe0f\\u20e3|\\p{Extended_Pictographic}(?:\\ufe0f|\\p{Emoji_Modifier})?'
-    + '(?:\\u200d\\p{Extended_Pictographic}(?:\\ufe0f|\\p{Emoji_Modifier})?)*)';
-  return new RegExp(`^(?:${one}){1,3}$`, 'u').test(content);
+  return content.length <= 40 && EMOJI.test(content);
 }
