@@ -17,11 +17,9 @@ import asyncio
 import contextlib
 import random
 import re
-import struct
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any, Final, LiteralString, cast
 from uuid import UUID
@@ -39,7 +37,7 @@ from bookconnect_dm.shares import MemberShares
 __all__ = ["Database", "Outage", "Row", "load_queries", "problem_from"]
 
 Row = tuple[Any, ...]
-"""One row; ids and times are the wire's strings already, jsonb is its text as bytes."""
+"""One row. The statements give ids and times as the wire's text; a jsonb is its text as bytes."""
 
 CONNECT_S: Final = 5.0
 STATEMENT_S: Final = 10.0
@@ -86,30 +84,6 @@ def load_queries(text: str | None = None) -> Mapping[str, LiteralString]:
 # --- how values come back -------------------------------------------------------------------
 
 
-class _IdLoader(Loader):
-    """A uuid as the wire's text."""
-
-    format = pq.Format.BINARY
-
-    def load(self, data: bytes | bytearray | memoryview) -> str:
-        h = bytes(data).hex()
-        return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
-
-
-_PG_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC).replace(tzinfo=None)
-_unpack_int8 = struct.Struct("!q").unpack
-
-
-class _TimeLoader(Loader):
-    """A timestamptz as the wire's text; independent of the session's time zone and date style."""
-
-    format = pq.Format.BINARY
-
-    def load(self, data: bytes | bytearray | memoryview) -> str:
-        moment = _PG_EPOCH + timedelta(microseconds=_unpack_int8(data)[0])
-        return moment.isoformat(timespec="microseconds") + "Z"
-
-
 class _JsonLoader(Loader):
     """A jsonb value's text, undecoded: most of it goes on to the client as it is."""
 
@@ -120,8 +94,6 @@ class _JsonLoader(Loader):
 
 
 def _prepare_adapters(connection: psycopg.AsyncConnection[Row]) -> None:
-    connection.adapters.register_loader("uuid", _IdLoader)
-    connection.adapters.register_loader("timestamptz", _TimeLoader)
     connection.adapters.register_loader("jsonb", _JsonLoader)
 
 

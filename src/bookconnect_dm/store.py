@@ -186,16 +186,17 @@ class Store:
             before=page.before,
             after=page.after,
         )
-        rows.sort(key=lambda row: str(row[4]))
-        has_more = bool(rows) and bool(rows[0][6])
+        rows.sort(key=lambda row: str(row[3]))
+        has_more = bool(rows) and bool(rows[0][5])
         # The next page begins where this one ends: at its newest message with `after`, else oldest.
         end = rows[-1 if page.after else 0] if has_more else None
-        profiles = {row[2]: row[7] for row in rows}  # two at most: decoded once each
+        profiles = {row[1]: row[6] for row in rows}  # two at most: decoded once each
         senders = {who: _sender.decode(found) if found else None for who, found in profiles.items()}
+        where = str(conversation_id)
         return wire.MessagePage(
-            messages=[_message(row, senders[row[2]]) for row in rows],
+            messages=[_message(row, where, senders[row[1]]) for row in rows],
             has_more=has_more,
-            next_cursor=end[4] if end else None,
+            next_cursor=end[3] if end else None,
         )
 
     async def start(self, actor: UUID, request: wire.StartRequest) -> wire.StartAnswer:
@@ -292,13 +293,13 @@ def _conversation(row: Row) -> wire.DMConversation:
     )
 
 
-def _message(row: Row, sender: wire.Sender | None) -> wire.DMMessage:
+def _message(row: Row, conversation_id: str, sender: wire.Sender | None) -> wire.DMMessage:
     return wire.DMMessage(
         id=row[0],
-        conversation_id=row[1],
-        sender_id=row[2],
-        content=row[3],
-        sent_at=row[4],
-        expires_at=row[5],
+        conversation_id=conversation_id,
+        sender_id=row[1],
+        content=row[2],
+        sent_at=row[3],
+        expires_at=row[4],
         sender=sender,
     )

@@ -3,6 +3,9 @@
 -- Each is one round trip, in autocommit: one statement is one transaction. messaging.become() says who is asking,
 -- for this transaction only. Nothing relies on the order of the text: what must come after it takes its answer (me.ok)
 -- as an argument or as a condition.
+--
+-- Ids, times and JSON of rows come as the wire's text, made here: the driver decodes text in C, and everything else of
+-- theirs in Python (a page of 50 messages: 14 us against 350, for 50 us more in the database).
 
 -- name: schema
 -- And whether row-level security binds this login: it does not bind superusers, owners, and who has BYPASSRLS.
@@ -12,7 +15,7 @@ select messaging.schema_version(), row_security_active('public.direct_messages')
 select messaging.epoch();
 
 -- name: find_user
-select messaging.find_user(%(username)s::text);
+select messaging.find_user(%(username)s::text)::text;
 
 -- name: profile
 select messaging.profile(%(user_id)s::uuid);
@@ -25,7 +28,7 @@ select messaging.ephemeral_key(), extract(epoch from clock_timestamp())::double 
 select messaging.emit(%(content)s::bytea);
 
 -- name: membership
-select m.snapshot, m.conversation_id, m.user_ids, (select messaging.epoch()) as epoch
+select m.snapshot, m.conversation_id::text, m.user_ids::text[], (select messaging.epoch()) as epoch
 from messaging.membership(%(actor)s::uuid) as m;
 
 -- name: me
@@ -36,8 +39,9 @@ cross join lateral (select public.get_me() as answer where me.ok) as f;
 -- name: conversations
 -- The count is behind an offset, and the page depends on it: else it is counted anew for each row of the page.
 select
-    u.unread_conversations, f.id, f.store_id, f.created_at, f.updated_at, f.last_read_at, f.other_participant,
-    f.last_message, f.unread_count
+    u.unread_conversations, f.id::text, f.store_id::text, messaging.wire_time(f.created_at) as created_at,
+    messaging.wire_time(f.updated_at) as updated_at, messaging.wire_time(f.last_read_at) as last_read_at,
+    f.other_participant::text, f.last_message::text, f.unread_count
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (
     select case when me.ok then public.get_unread_conversation_count() end as unread_conversations
@@ -70,25 +74,26 @@ senders as materialized (
 )
 
 select
-    p.id, p.conversation_id, p.sender_id, p.content, p.sent_at, p.retention_expires_at, p.has_more, s.profile
+    p.id::text, p.sender_id::text, p.content, messaging.wire_time(p.sent_at) as sent_at,
+    messaging.wire_time(p.retention_expires_at) as expires_at, p.has_more, s.profile::text
 from page as p
 left join senders as s on p.sender_id = s.sender_id;
 
 -- name: start_by_id
-select f.conversation_id, f.is_existing
+select f.conversation_id::text, f.is_existing
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral public.start_conversation(
     case when me.ok then %(recipient_id)s::uuid end, %(store_id)s::uuid
 ) as f;
 
 -- name: start_by_username
-select f.conversation_id, f.is_existing
+select f.conversation_id::text, f.is_existing
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (select public.find_member(%(recipient)s::text) as id where me.ok) as r
 cross join lateral public.start_conversation(r.id, %(store_id)s::uuid) as f;
 
 -- name: read
-select f.last_read_at
+select messaging.wire_time(f.last_read_at) as last_read_at
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (
     select public.mark_conversation_as_read(
@@ -103,7 +108,7 @@ from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (select public.delete_message(%(message_id)s::uuid)::text as done where me.ok) as f;
 
 -- name: members
-select f.id, f.username, f.displayname, f.avatar_url, f.can_message
+select f.id::text, f.username, f.displayname, f.avatar_url, f.can_message
 from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral public.search_members(%(query)s::text, case when me.ok then %(page_limit)s::int end) as f;
 
@@ -115,7 +120,8 @@ cross join lateral (select public.sync_conversations(%(state)s::jsonb) as answer
 -- name: send_batch
 -- Of a message that is new the sender has told us all but its times.
 select
-    r.n, r.code, r.detail, r.field, r.is_new, r.sent_at, r.retention_expires_at, r.is_deleted,
+    r.n, r.code, r.detail, r.field, r.is_new, messaging.wire_time(r.sent_at) as sent_at,
+    messaging.wire_time(r.retention_expires_at) as expires_at, r.is_deleted,
     case when not r.is_new then r.content end as content
 from messaging.send_batch(
     %(actors)s::uuid[], %(message_ids)s::uuid[], %(conversation_ids)s::uuid[], %(contents)s::text[]
@@ -124,7 +130,8 @@ from messaging.send_batch(
 -- name: send_one
 -- The sender is not called actor here: the writer is fair by itself, and a lane must not wait for his other statements.
 select
-    r.n, r.code, r.detail, r.field, r.is_new, r.sent_at, r.retention_expires_at, r.is_deleted,
+    r.n, r.code, r.detail, r.field, r.is_new, messaging.wire_time(r.sent_at) as sent_at,
+    messaging.wire_time(r.retention_expires_at) as expires_at, r.is_deleted,
     case when not r.is_new then r.content end as content
 from messaging.send_one(
     %(sender)s::uuid, %(message_id)s::uuid, %(conversation_id)s::uuid, %(content)s::text, %(lock_wait_ms)s::int

@@ -244,6 +244,6 @@ grant execute on function
 messaging.speak_as(uuid), messaging.become(uuid), messaging.send_one(uuid, uuid, uuid, text, int),
 messaging.send_batch(uuid [], uuid [], uuid [], text []), messaging.membership(uuid), messaging.profile(uuid),
 messaging.find_user(text), messaging.epoch(), messaging.ephemeral_key(), messaging.emit(bytea),
-messaging.schema_version(),
+messaging.schema_version(), messaging.wire_time(timestamptz),
 messaging.fail(text, text, text)
 to bookconnect_dm_server;
