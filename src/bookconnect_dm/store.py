@@ -50,8 +50,6 @@ class Page:
 _NO_SCHEMA: Final = frozenset({"3F000", "42501", "42883"})
 _me: msgspec.json.Decoder[wire.Me] = msgspec.json.Decoder(wire.Me)
 _sender: msgspec.json.Decoder[wire.Sender] = msgspec.json.Decoder(wire.Sender)
-_participant: msgspec.json.Decoder[wire.Participant] = msgspec.json.Decoder(wire.Participant)
-_last_message: msgspec.json.Decoder[wire.LastMessage] = msgspec.json.Decoder(wire.LastMessage)
 
 
 class Store:
@@ -287,9 +285,9 @@ def _conversation(row: Row) -> wire.DMConversation:
         created_at=row[3],
         updated_at=row[4],
         last_read_at=row[5],
-        other_participant=_participant.decode(row[6]) if row[6] else None,
-        last_message=_last_message.decode(row[7]) if row[7] else None,
-        unread_count=row[8],
+        other_participant=wire.Participant(*row[6:11]) if row[6] else None,
+        last_message=wire.LastMessage(*row[11:16]) if row[11] else None,
+        unread_count=row[16],
     )
 
 

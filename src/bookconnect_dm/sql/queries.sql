@@ -37,21 +37,17 @@ from messaging.become(%(actor)s::uuid) as me (ok)
 cross join lateral (select public.get_me() as answer where me.ok) as f;
 
 -- name: conversations
--- The count is behind an offset, and the page depends on it: else it is counted anew for each row of the page.
 select
-    u.unread_conversations, f.id::text, f.store_id::text, messaging.wire_time(f.created_at) as created_at,
+    f.unread_conversations, f.id::text, f.store_id::text, messaging.wire_time(f.created_at) as created_at,
     messaging.wire_time(f.updated_at) as updated_at, messaging.wire_time(f.last_read_at) as last_read_at,
-    f.other_participant::text, f.last_message::text, f.unread_count
+    f.other_id::text, f.other_username, f.other_displayname, f.other_avatar_url,
+    messaging.wire_time(f.other_last_read_at) as other_last_read_at,
+    f.message_id::text, f.message_content, messaging.wire_time(f.message_sent_at) as message_sent_at,
+    f.message_sender_id::text, messaging.wire_time(f.message_expires_at) as message_expires_at, f.unread_count
 from messaging.become(%(actor)s::uuid) as me (ok)
-cross join lateral (
-    select case when me.ok then public.get_unread_conversation_count() end as unread_conversations
-    from (select) as once
-    offset 0
-) as u
-left join lateral public.get_user_conversations(
-    case when u.unread_conversations >= 0 then %(page_limit)s::int end, %(before_updated_at)s::timestamptz,
-    %(before_id)s::uuid
-) as f on true;
+cross join lateral messaging.inbox(
+    case when me.ok then %(page_limit)s::int end, %(before_updated_at)s::timestamptz, %(before_id)s::uuid
+) as f;
 
 -- name: conversation
 select f.answer
