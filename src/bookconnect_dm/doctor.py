@@ -179,7 +179,7 @@ async def _nobody_sees(db: Direct, role: str) -> list[Check]:
         Check(
             f"who does not say who he is sees nothing, as {role}",
             is_well=not seen,
-            what_to_do=f"He could {', '.join(seen[:3])}: run migrate verify, then migrate up.",
+            what_to_do=f"He could {', '.join(seen[:3])}: run migrate up, then migrate verify.",
         )
     ]
 
@@ -241,7 +241,7 @@ async def _schema(settings: Settings) -> Check:
     return Check(
         "the schema is as the migrations left it",
         is_well=not findings,
-        what_to_do=f"{'; '.join(map(str, findings[:5]))}: run migrate verify, then migrate up.",
+        what_to_do=f"{'; '.join(map(str, findings[:5]))}: run migrate up, then migrate verify.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Migrations: apply, roll back, compare with the catalog.
+"""Migrations: apply, roll back, say what is wrong.
 
 In charge of: what has been applied to a database, what is to be done, doing it in one transaction.
-Knows about: the list of `migrations`, `messaging.migrations`, `messaging.expected_objects`.
+Knows about: the list of `migrations`, `messaging.migrations`, what `drift` finds.
 Does not know: what the files say.
 
 Tables and indexes are versioned: applied once, never edited. Code (roles, host adapter, policies,
@@ -21,11 +21,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from bookconnect_dm import migrations
+from bookconnect_dm import drift, migrations
 from bookconnect_dm.direct import DENIED, MISSING, CommandError, Direct, connect, lock_holder
+from bookconnect_dm.drift import Difference, Finding
 from bookconnect_dm.migrations import Migration, export_supabase, plan
 
-__all__ = ["Finding", "State", "down", "export_supabase", "plan", "status", "up", "verify"]
+__all__ = ["State", "down", "export_supabase", "plan", "status", "up", "verify"]
 
 OLDEST_POSTGRES: Final = 15
 MIGRATIONS_LOCK: Final = "bookconnect_dm migrate"
@@ -61,19 +62,6 @@ class State:
     applied_at: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One difference between the live database and what the last migration left."""
-
-    kind: str
-    name: str
-    state: str
-
-    def __str__(self) -> str:
-        """Say it as a line for an operator."""
-        return f"{self.kind} {self.name} is {self.state}"
-
-
 def _say_warning(sentence: str) -> None:
     sys.stderr.write(f"{sentence}\n")
 
@@ -83,6 +71,8 @@ async def up(
 ) -> list[str]:
     """Apply what is missing or changed; give the names of what was applied. Idempotent.
 
+    All code is made again, too, where the catalog differs from what the last migration left: a
+    policy that is gone comes back. What that does not put right stays what `verify` names.
     `adapter` is the name of a host adapter or the path of one's own. Any number of these may run at
     once: one works, the others wait and find nothing to do. `warn` gets what an administrator has
     still to do. Raises `CommandError` on a database that is too old, newer than this package,
@@ -91,25 +81,39 @@ async def up(
     wanted = plan(adapter)
     async with _session(admin_url) as (db, facts):
         try:
-            todo = await _up(db, facts, wanted, anew=False)
+            todo, wrong = await _up(db, facts, wanted, anew=False)
         except CommandError as error:
             if error.sqlstate not in NOT_IN_PLACE:
                 raise
-            todo = await _up(db, facts, wanted, anew=True)
+            todo, wrong = await _up(db, facts, wanted, anew=True)
         for warning in dict.fromkeys(db.warnings):
             warn(warning)
+        if wrong:
+            more = f", and {len(wrong) - 1} more" if wrong[1:] else ""
+            warn(
+                f"Not as the migrations made it: {wrong[0].finding}{more}. What to do about it"
+                " says bookconnect-dm migrate verify."
+            )
     return [migration.name for migration in todo]
 
 
-async def _up(db: Direct, facts: _Facts, wanted: list[Migration], *, anew: bool) -> list[Migration]:
-    """Apply in one transaction; code replaces the last release's in place, or is made `anew`."""
+async def _up(
+    db: Direct, facts: _Facts, wanted: list[Migration], *, anew: bool
+) -> tuple[list[Migration], list[Difference]]:
+    """Apply in one transaction; code replaces the last release's in place, or is made `anew`.
+
+    Gives what was applied, and what is wrong all the same.
+    """
     async with db.transaction():
         await db.script(migrations.runner())
         applied = await _applied(db)
         _refuse_strangers(applied, wanted)
-        todo = _todo(applied, wanted, again=await _was_upgraded(db, facts))
+        again = await _was_upgraded(db, facts)
+        # Another version spells definitions differently: then everything would differ.
+        wrong = [] if again or not _has_tables(applied) else await drift.differences_before(db)
+        todo = _todo(applied, wanted, again=again or any(one.is_for_up for one in wrong))
         if not todo:
-            return []
+            return [], wrong
         if _has_tables(applied):
             await _take_tables(db)
         if anew:
@@ -120,7 +124,7 @@ async def _up(db: Direct, facts: _Facts, wanted: list[Migration], *, anew: bool)
         await db.rows("record_catalog")
         if any(migration.is_versioned for migration in todo):
             await _refuse_damage(db)
-        return todo
+        return todo, await drift.still_wrong(db, wrong)
 
 
 async def down(admin_url: str, *, to: int = 0, force: bool = False) -> list[str]:
@@ -133,6 +137,7 @@ async def down(admin_url: str, *, to: int = 0, force: bool = False) -> list[str]
         if not facts.is_migrated:
             return []
         async with db.transaction():
+            await db.script(migrations.runner())
             applied = await _applied(db)
             undone = _undone(applied, to)
             if undone and _has_tables(applied):
@@ -170,9 +175,8 @@ async def verify(admin_url: str, *, adapter: str) -> list[Finding]:
             # Another version spells definitions differently: comparing would name everything.
             state = "another one than at the last migration: run bookconnect-dm migrate up"
             return [*findings, Finding("server", "PostgreSQL", state)]
-        findings += [Finding(*row) for row in await db.rows("drift")]
-        findings += [Finding(*row) for row in await db.rows("integrity")]
-    return findings
+        findings += [one.finding for one in await drift.differences(db)]
+        return findings + await drift.damage(db)
 
 
 # --- the connection ---------------------------------------------------------------------------
@@ -392,7 +396,7 @@ async def _refuse_loss(db: Direct, *, force: bool) -> None:
 
 async def _refuse_damage(db: Direct) -> None:
     """After a change of tables: what is in them must still make sense, or nothing has happened."""
-    damage = [Finding(*row) for row in await db.rows("integrity")]
+    damage = await drift.damage(db)
     if damage:
         raise CommandError(
             f"After the migration {damage[0]}; nothing was changed. Look at these rows first."

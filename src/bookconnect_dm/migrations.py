@@ -24,9 +24,11 @@ __all__ = [
     "Migration",
     "MigrationError",
     "adapter_name",
+    "catalog",
     "clear",
     "export_supabase",
     "in_order",
+    "newest_of",
     "number_of",
     "plan",
     "rollback_of",
@@ -125,6 +127,8 @@ def undone(names: Iterable[str], *, to: int) -> list[str]:
     """
     files = in_order(Migration(name, "") for name in names)
     gone = {m.name for m in files if to == 0 or m.number > to}
+    if all(number_of(name) == _CATALOG for name in gone):
+        return []  # it describes what the others have made
     if any(m.name in gone and m.is_versioned and m.number > _MISSION for m in files):
         gone |= {m.name for m in files if m.number and not m.is_versioned}
     return [m.name for m in reversed(files) if m.name in gone]
@@ -152,6 +156,11 @@ def rollback_of(name: str) -> str | None:
     stem = "host" if name.startswith("host/") and name not in _FIRST else name.replace("/", "_")
     file = SQL / "rollbacks" / f"{stem}.sql"
     return file.read_text("utf-8") if file.is_file() else None
+
+
+def catalog() -> str:
+    """Return what makes `messaging.catalog()`."""
+    return (SQL / "catalog.sql").read_text("utf-8")
 
 
 def runner() -> str:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bookconnect_dm import migrate
-from bookconnect_dm.migrations import Migration, plan
+from bookconnect_dm.migrations import Migration, newest_of, plan
 from tests.helpers.postgres import Database, run_async
 
 __all__ = ["HOSTS", "NEXT", "down", "findings", "next_name", "plan_with", "states", "up"]
 
 HOSTS = ("standalone", "bookconnect", "supabase")
-NEXT = 1 + max(m.number for m in plan("standalone") if m.is_versioned)
+NEXT = 1 + newest_of(m.name for m in plan("standalone"))
 """The number of the next release's table change."""
 
 

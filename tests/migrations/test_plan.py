@@ -31,7 +31,6 @@ def test_the_order_is_roles_host_the_missions_five_files_catalog(adapter: str) -
         f"host/{adapter}",
         "host/contract",
         "001_direct_messaging_schema",
-        "006_retention_runs",
         "002_direct_messaging_rls",
         "003_direct_messaging_indexes",
         "004_direct_messaging_functions",
@@ -51,7 +50,6 @@ def test_only_tables_and_indexes_are_versioned() -> None:
     versioned = [m.name for m in plan("standalone") if m.is_versioned]
     assert versioned == [
         "20261122_001_direct_messaging_schema",
-        "20261127_006_retention_runs",
         "20261122_003_direct_messaging_indexes",
     ]
 
@@ -61,7 +59,6 @@ def test_a_later_table_change_comes_before_the_code_that_uses_it() -> None:
     ordered = [m.name for m in in_order(Migration(name, "") for name in names)]
     assert ordered[3].endswith("001_direct_messaging_schema")
     after = ordered.index(next_name("reactions")) + 1
-    assert ordered[4].endswith("006_retention_runs")
     assert ordered[after].endswith("002_direct_messaging_rls")
 
 
@@ -74,7 +71,7 @@ def test_rolling_a_later_table_change_back_takes_the_code_with_it() -> None:
         "002_direct_messaging_rls",
         f"{NEXT:03}_reactions",
     ]
-    assert undone([m.name for m in plan("standalone")], to=NEXT - 1) == ["catalog"]
+    assert undone([m.name for m in plan("standalone")], to=NEXT - 1) == []
 
 
 @pytest.mark.parametrize("adapter", ["nothing", "missing.sql", "roles", "../roles.sql"])
@@ -110,7 +107,6 @@ def test_exported_files_have_versions_of_their_own_in_the_order_of_applying(tmp_
         "bookconnect_dm_host_supabase.sql",
         "bookconnect_dm_host_contract.sql",
         "bookconnect_dm_001_direct_messaging_schema.sql",
-        "bookconnect_dm_006_retention_runs.sql",
         "bookconnect_dm_002_direct_messaging_rls.sql",
         "bookconnect_dm_003_direct_messaging_indexes.sql",
         "bookconnect_dm_004_direct_messaging_functions.sql",

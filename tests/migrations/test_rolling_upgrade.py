@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,14 +32,6 @@ pytestmark = pytest.mark.feed
 ROOT = Path(__file__).resolve().parents[2]
 SQL = "src/bookconnect_dm/sql"
 SPEAKS = (f"{SQL}/migrations", f"{SQL}/functions")
-TODAYS = (
-    "migrations/*_001_*.sql",
-    "migrations/*_003_*.sql",
-    "runner.sql",
-    "clear.sql",
-    "catalog.sql",
-)
-"""Tables, and how migrations are kept: neither may change after the first release."""
 SENDS = 100 if os.environ.get("PROOF") else 6
 """In each state, before the next begins."""
 
@@ -62,7 +53,7 @@ def older_commit() -> str | None:
 
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it was then, but for what was still edited before the first release."""
+    """The package as it was then."""
     commit = older_commit()
     if commit is None:
         pytest.skip("there is no history here: nothing to upgrade from")
@@ -70,9 +61,6 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = git("archive", commit, "src").stdout
     # Python's own tarfile warns without a filter, and knows none before 3.11.4.
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
-    for place in TODAYS:
-        for file in (ROOT / SQL).glob(place):
-            shutil.copyfile(file, folder / SQL / file.relative_to(ROOT / SQL))
     return folder / "src"
 
 

@@ -9,8 +9,9 @@ from psycopg.rows import tuple_row
 
 from bookconnect_dm import migrate
 from bookconnect_dm.db import load_queries
-from tests.helpers.migrating import down, findings, states, up
-from tests.helpers.postgres import Database
+from bookconnect_dm.drift import Difference
+from tests.helpers.migrating import down, findings, plan_with, states, up
+from tests.helpers.postgres import Database, run_async
 from tests.helpers.world import World
 
 ADMIN_SQL = (files("bookconnect_dm") / "sql" / "admin.sql").read_text("utf-8")
@@ -154,7 +155,7 @@ def _drift(db: Database, change: str | None) -> list[str]:
         cursor = connection.cursor(row_factory=tuple_row)
         rows = cursor.execute(DRIFT_QUERY).fetchall()
         connection.rollback()
-    return [str(migrate.Finding(*row)) for row in rows]
+    return [str(Difference(*row).finding) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,110 @@ def test_verify_says_what_a_rollback_took(pg: Database) -> None:
     found = findings(pg)
     assert "migration 20261122_004_direct_messaging_functions is pending" in found
     assert states(pg)["20261122_003_direct_messaging_indexes"] == "applied"
+
+
+# --- what `up` makes of it ------------------------------------------------------------------------
+
+
+def cures(db: Database) -> dict[str, str]:
+    """What `verify` finds, with what it says to do."""
+    found = run_async(lambda: migrate.verify(db.admin_url, adapter=db.adapter))
+    return {str(one): one.cure for one in found}
+
+
+def warnings(db: Database) -> list[str]:
+    """What `up` says that an operator has still to do."""
+    said: list[str] = []
+    run_async(lambda: migrate.up(db.admin_url, adapter=db.adapter, warn=said.append))
+    return said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a dropped policy",
+        "a weakened policy",
+        "row security switched off",
+        "a changed function",
+        "a dropped function",
+        "a widened grant on a table",
+        "a widened grant on a function",
+        "a grant that is gone",
+        "a dropped trigger on the host's table",
+        "a publication that says less",
+    ],
+)
+def test_up_makes_again_what_is_code(pg: Database, name: str) -> None:
+    change, expected = DRIFT[name]
+    pg.run(change)
+    assert cures(pg) == {expected: "bookconnect-dm migrate up"}
+    assert up(pg) != []
+    assert findings(pg) == []
+    assert up(pg) == []
+
+
+@pytest.mark.parametrize("name", ["a missing index", "a dropped constraint"])
+@pytest.mark.parametrize("release", ["the same", "the same after a rollback", "the next"])
+def test_what_is_made_once_and_gone_is_never_taken_for_right(
+    pg: Database, name: str, release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, expected = DRIFT[name]
+    pg.run(change)
+    if release == "the same after a rollback":
+        down(pg, to=3)
+    elif release == "the next":
+        monkeypatch.setattr(migrate, "plan", plan_with(4, lambda text: text + "\n-- the next"))
+    assert (up(pg) != []) is (release != "the same")
+    ((found, by_hand),) = cures(pg).items()
+    assert found == expected
+    assert any(expected in sentence for sentence in warnings(pg))
+    pg.run(by_hand)
+    assert findings(pg) == []
+    assert warnings(pg) == []
+
+
+def test_what_is_changed_and_no_code_stays_named(pg: Database) -> None:
+    change, expected = DRIFT["a column that may be null"]
+    pg.run(change)
+    up(pg)
+    down(pg, to=4)
+    up(pg)
+    assert findings(pg) == [expected]
+
+
+def test_what_somebody_added_is_left_alone_and_stays_named(pg: Database) -> None:
+    pg.run("create role reporting")
+    additions = [DRIFT["another index"], DRIFT["an added policy"]]
+    for change, _ in additions:
+        pg.run(change)
+    assert up(pg) == []
+    pg.run("grant execute on function public.get_me() to reporting")
+    expected = [*(said for _, said in additions), "function public.get_me() is changed"]
+    for _ in range(2):
+        assert up(pg) != []  # the grant may have been one of ours
+        assert sorted(findings(pg)) == sorted(expected)
+    down(pg, to=4)
+    up(pg)
+    assert sorted(findings(pg)) == sorted(expected)
+    pg.run("revoke execute on function public.get_me() from reporting; drop role reporting")
+
+
+def test_code_that_the_next_release_does_not_have_is_not_missed(
+    pg: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = migrate.plan
+    more = "create function messaging.was() returns int language sql as 'select 1';"
+    more += "create view messaging.seen as select 1 as one, 2 as two;"
+    monkeypatch.setattr(migrate, "plan", plan_with(4, lambda text: text + more))
+    up(pg)
+    monkeypatch.setattr(migrate, "plan", older)
+    pg.run("drop function messaging.was(); drop view messaging.seen")
+    assert len(findings(pg)) >= 4
+    up(pg)
+    assert findings(pg) == []
+
+
+# --- rows -----------------------------------------------------------------------------------------
 
 
 def test_verify_names_rows_that_break_the_rules(world: World) -> None:

@@ -57,13 +57,16 @@ def status() -> None:
 
 @migrate_cli.command()
 def verify() -> None:
-    """Compare the catalog with what the migrations left; the exit status is 1 if it differs."""
+    """Compare the catalog with what the migrations left; the exit status is 1 if it differs.
+
+    Below each difference stands what puts it right.
+    """
     from bookconnect_dm import migrate
 
     settings = read_settings()
     findings = asyncio.run(migrate.verify(admin_url(settings), adapter=settings.host_adapter))
     for finding in findings:
-        say(str(finding))
+        say(f"{finding}\n    {finding.cure}" if finding.cure else str(finding))
     if findings:
         raise typer.Exit(1)
     say("The schema is as the migrations left it.")

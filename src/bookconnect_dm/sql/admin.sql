@@ -149,11 +149,24 @@ select messaging.record_catalog();
 -- name: recorded_server
 select definition from messaging.expected_objects where kind = 'server';
 
+-- name: has_expectations
+select exists (select from messaging.expected_objects);
+
+-- name: has_catalog
+select to_regprocedure('messaging.catalog()') is not null;
+
+-- name: expect
+insert into messaging.expected_objects (kind, name, definition)
+values (%(kind)s, %(name)s, %(definition)s)
+on conflict (kind, name) do update set definition = excluded.definition;
+
+-- name: do_not_expect
+-- Whatever it is, it was there before and is none of ours.
+delete from messaging.expected_objects
+where kind = %(kind)s and name = %(name)s and %(definition)s::text is null;
+
 -- name: drift
-select
-    coalesce(e.kind, l.kind),
-    coalesce(e.name, l.name),
-    case when l.name is null then 'missing' when e.name is null then 'unexpected' else 'changed' end
+select coalesce(e.kind, l.kind), coalesce(e.name, l.name), e.definition, l.definition
 from messaging.expected_objects as e
 full join messaging.catalog() as l on e.kind = l.kind and e.name = l.name
 where e.definition is distinct from l.definition

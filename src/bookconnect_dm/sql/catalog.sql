@@ -191,6 +191,8 @@ revoke all on function
 messaging.is_ours(oid), messaging.acl_text(aclitem []), messaging.catalog(), messaging.record_catalog()
 from public, anon, authenticated, service_role, bookconnect_dm_server;
 
--- The runner's own tables are older than the roles, so they could not be closed to them earlier.
-revoke all on messaging.migrations, messaging.expected_objects
+-- These tables of our commands are older than the roles, so they could not be closed to them earlier.
+revoke all on messaging.migrations, messaging.expected_objects, messaging.retention_runs
+from public, anon, authenticated, service_role, bookconnect_dm_server;
+revoke all on sequence messaging.retention_runs_id_seq
 from public, anon, authenticated, service_role, bookconnect_dm_server;

@@ -8,6 +8,11 @@
 -- argument, because that would let anybody ask about anybody. Their owner owns the tables and is no login of ours.
 -- SELECT policies depend on participants (and on the row's own deletion and expiry) only: the live feed sees no more.
 
+-- The tables came with it; should somebody have switched it off, it is on again with the code.
+alter table public.conversations enable row level security;
+alter table public.conversation_participants enable row level security;
+alter table public.direct_messages enable row level security;
+
 create or replace function messaging.is_participant(conversation_id uuid) returns boolean
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin

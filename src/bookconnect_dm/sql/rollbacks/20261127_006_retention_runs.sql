@@ -1,1 +1,0 @@
-drop table if exists messaging.retention_runs;
