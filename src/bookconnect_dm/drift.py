@@ -16,7 +16,15 @@ from typing import Final
 from bookconnect_dm import migrations
 from bookconnect_dm.direct import Direct
 
-__all__ = ["Difference", "Finding", "damage", "differences", "differences_before", "still_wrong"]
+__all__ = [
+    "Difference",
+    "Finding",
+    "damage",
+    "differences",
+    "differences_before",
+    "new_damage",
+    "still_wrong",
+]
 
 _TABLES: Final = frozenset({"table", "column", "constraint", "index"})
 """Made by migrations that are applied once. Everything else is code, and made again each time."""
@@ -46,6 +54,8 @@ class Difference:
     name: str
     expected: str | None
     live: str | None
+    statement: str | None = None
+    """What makes it again, if it is made only once."""
 
     @property
     def finding(self) -> Finding:
@@ -65,11 +75,8 @@ class Difference:
 
     @property
     def _cure(self) -> str:
-        if self.kind == "constraint":
-            table, _, constraint = self.name.rpartition(".")
-            return f"alter table {table} add constraint {constraint} {self.expected}"
-        if self.kind == "index":
-            return self.expected or ""
+        if self.statement:
+            return self.statement
         if self.kind == "column":
             return f"bookconnect-dm migrate up, for its grants; the rest by hand: {self.expected}"
         return "bookconnect-dm migrate up"
@@ -137,5 +144,15 @@ def _is_in_table(column: str, catalog: dict[tuple[str, str], str]) -> bool:
 
 
 async def damage(db: Direct) -> list[Finding]:
-    """Rows that the rules make impossible."""
-    return [Finding(*row) for row in await db.rows("integrity")]
+    """Rows that the rules make impossible, by rule."""
+    return [Finding("data", what, f"{rows} wrong") for what, rows in await db.rows("integrity")]
+
+
+async def new_damage(db: Direct, before: Sequence[Finding]) -> list[Finding]:
+    """Rules that more rows break now than did then."""
+    then = {one.name: _count(one) for one in before}
+    return [one for one in await damage(db) if _count(one) > then.get(one.name, 0)]
+
+
+def _count(one: Finding) -> int:
+    return int(one.state.split()[0])

@@ -114,16 +114,19 @@ async def _up(
         todo = _todo(applied, wanted, again=again or any(one.is_for_up for one in wrong))
         if not todo:
             return [], wrong
+        changes_tables = any(migration.is_versioned for migration in todo)
+        damaged: list[Finding] = []
         if _has_tables(applied):
             await _take_tables(db)
+            damaged = await drift.damage(db) if changes_tables else []
         if anew:
             await _clear(db, "all")
         for migration in todo:
             await _apply(db, migration)
         await _clear(db, "leftovers")
         await db.rows("record_catalog")
-        if any(migration.is_versioned for migration in todo):
-            await _refuse_damage(db)
+        if changes_tables:
+            await _refuse_damage(db, damaged)
         return todo, await drift.still_wrong(db, wrong)
 
 
@@ -394,9 +397,9 @@ async def _refuse_loss(db: Direct, *, force: bool) -> None:
         )
 
 
-async def _refuse_damage(db: Direct) -> None:
-    """After a change of tables: what is in them must still make sense, or nothing has happened."""
-    damage = await drift.damage(db)
+async def _refuse_damage(db: Direct, before: list[Finding]) -> None:
+    """After a change of tables: it must have put nothing wrong that was right, or is undone."""
+    damage = await drift.new_damage(db, before)
     if damage:
         raise CommandError(
             f"After the migration {damage[0]}; nothing was changed. Look at these rows first."

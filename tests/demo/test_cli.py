@@ -159,7 +159,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(world: World) -> None:
     assert done.returncode == 1
     for words in (
         "WRONG the schema is as",
-        "run migrate verify",
+        "then migrate verify",
         "WRONG the feed can connect",
         "and at host and port in BOOKCONNECT_DM_FEED_URL.",
         "WRONG the retention worker can connect",

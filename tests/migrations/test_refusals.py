@@ -9,8 +9,9 @@ from psycopg.conninfo import make_conninfo
 from bookconnect_dm import compact, migrate, retention
 from bookconnect_dm.config import Settings
 from bookconnect_dm.direct import CommandError
+from bookconnect_dm.migrations import Migration, in_order
 from tests.conftest import MakeCluster
-from tests.helpers.migrating import down, findings, plan_with, states, up
+from tests.helpers.migrating import down, findings, next_name, plan_with, states, up
 from tests.helpers.postgres import Cluster, Database, run_async
 from tests.helpers.world import World
 
@@ -119,20 +120,29 @@ def test_who_may_not_or_finds_nothing_is_told_the_next_step(
         run_async(lambda: compact.compact(empty_pg.admin_url, report=lambda *_: None))
 
 
-def test_damage_stops_a_change_of_tables(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data that breaks the rules is looked at before tables move on top of it."""
+SPOILED = "update public.direct_messages set retention_expires_at = now() + interval '3 years'"
+
+
+def test_damage_undoes_the_change_of_tables_that_did_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.send(world.ada, world.converse(world.ada, world.ben), "one")
-    world.db.run(
-        "set session_replication_role = replica;"
-        "update public.direct_messages set retention_expires_at = now() + interval '3 years';"
-        "delete from messaging.migrations where name like '%003%';"
-        "drop index idx_conversations_store_id, idx_participants_user_id,"
-        " idx_messages_conversation_sent, idx_messages_sender_id, idx_messages_retention_expires,"
-        " idx_messages_deletions"
-    )
+    spoiling = Migration(next_name("spoils"), SPOILED)
+    today = migrate.plan
+    monkeypatch.setattr(migrate, "plan", lambda adapter: in_order([*today(adapter), spoiling]))
     with pytest.raises(CommandError, match="expires after it was sent"):
         up(world.db)
-    assert states(world.db)["20261122_003_direct_messaging_indexes"] == "pending"
+    assert states(world.db)[spoiling.name] == "pending"
+    assert [line for line in findings(world.db) if line.startswith("data")] == []
+
+
+def test_damage_that_was_there_before_stops_no_release(world: World) -> None:
+    world.send(world.ada, world.converse(world.ada, world.ben), "one")
+    world.db.run(SPOILED)
+    down(world.db, to=2)
+    assert "20261122_003_direct_messaging_indexes" in up(world.db)
+    (found,) = findings(world.db)
+    assert found.startswith("data a message expires after it was sent")
 
 
 @pytest.fixture(params=[18, 15])

@@ -119,7 +119,7 @@ select
 
 -- name: integrity
 -- Rows that the rules make impossible; any of these says that something wrote past the triggers.
-select 'data', x.what, x.rows || ' wrong'
+select x.what, x.rows
 from (
     select
         'a conversation''s clock is not before its newest event' as what,
@@ -166,7 +166,13 @@ delete from messaging.expected_objects
 where kind = %(kind)s and name = %(name)s and %(definition)s::text is null;
 
 -- name: drift
-select coalesce(e.kind, l.kind), coalesce(e.name, l.name), e.definition, l.definition
+select
+    coalesce(e.kind, l.kind), coalesce(e.name, l.name), e.definition, l.definition,
+    case e.kind
+        when 'index' then e.definition
+        when 'constraint'
+            then 'alter table ' || regexp_replace(e.name, '\.([^.]*)$', ' add constraint \1 ') || e.definition
+    end as statement
 from messaging.expected_objects as e
 full join messaging.catalog() as l on e.kind = l.kind and e.name = l.name
 where e.definition is distinct from l.definition
