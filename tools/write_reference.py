@@ -88,8 +88,9 @@ SETTINGS_INTRODUCTION = (
     " demo needs none of them: it makes its own in `.demo/secrets.json`."
 )
 LIMITS_INTRODUCTION = (
-    "For each member, unless it says otherwise; 0 switches a limit off. Sizes can be set, not"
-    " switched off."
+    "For each member, unless it says otherwise; 0 switches a limit off. A rate and its burst are"
+    " one limit, off where either is 0. Sizes (of a frame, a body, a page, a queue) can be set, not"
+    " switched off, since one stranger could then fill the memory."
 )
 
 
@@ -140,7 +141,9 @@ and what to do then: [errors](errors.md).
 
 ## Rules of the wire
 
-- `Authorization: Bearer <JWT>` with `sub`, `aud`, `exp` and `role: authenticated`.
+- `Authorization: Bearer <JWT>` with `sub`, `aud`, `exp` and `role: authenticated`. A good token \
+whose `sub` the host does not know, or has erased, is accepted all the same; its holder sees \
+nothing and reaches nobody.
 - Times are RFC 3339 in UTC with six digits and `Z`. Positions and cursors are opaque: compare \
 them as strings, never parse them.
 - A message's id may be made by the client (UUIDv7). The same id with the same content again gives \
@@ -150,7 +153,13 @@ and by the `position` of a sync answer; never by an acknowledgement or a page.
 - After any gap: connect, `auth`, `ready`, keep the frames that come, ask `/v1/sync` until \
 `next_cursor` is null, drop what was kept at or before each position, go live. `reload` and \
 `complete: false` mean: forget it and load it anew.
-- Unknown fields and unknown types of frames are to be ignored, by both sides.\
+- Ignore what you do not know: fields of answers and frames, and types of frames. The server \
+ignores unknown fields and types of frames too. A REST body with a field that is not known is \
+refused with 400, so that a slip of the pen is told and not passed over.
+- A query parameter without a value (`?cursor=`) is as if it were not there, and so is an empty \
+body where every field may be left out.
+- The addresses that need no token answer `HEAD` as they answer `GET`, without the body; those \
+under `/v1` do not.\
 """
 
 SQL_FUNCTIONS = """\

@@ -53,7 +53,7 @@ class Announcer:
     # -- what members do
 
     def came(self, user_id: str) -> None:
-        """A member has his first socket here."""
+        """A member has a socket here; he may have had others."""
         self._tell(self._presence.came(user_id))
         self._something.set()
 

@@ -152,7 +152,10 @@ class Calls:
     async def sync(self, request: Request) -> Answer:
         """What happened meanwhile."""
         actor = await self._actor(request)
-        return Answer(await self._door.store.sync(actor, await _body(request, _sync)))
+        body = await _body(request, _sync)
+        if not body.cursor:
+            body = msgspec.structs.replace(body, cursor=None)
+        return Answer(await self._door.store.sync(actor, body))
 
     async def healthz(self, _request: Request) -> Answer:
         """That the process runs."""
@@ -206,8 +209,9 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNOR
 async def _body(request: Request, decoder: msgspec.json.Decoder[_T]) -> _T:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     data = await request.body()
-    if not (data or media_type):
-        data = b"{}"  # who sends no body asks for nothing in particular
+    if not data:
+        # Who sends no body asks for nothing in particular, whatever type he would have given it.
+        data = b"{}"
     elif media_type != "application/json":
         raise Problem("UNSUPPORTED_MEDIA_TYPE")
     try:
@@ -217,7 +221,9 @@ async def _body(request: Request, decoder: msgspec.json.Decoder[_T]) -> _T:
 
 
 def _query(request: Request) -> Mapping[str, str]:
-    return request.query_params
+    """The parameters that have a value: `?cursor=` is how a first page is written, too."""
+    given = request.query_params
+    return {name: given[name] for name in given if given[name]}
 
 
 def _id(request: Request, name: str) -> UUID:

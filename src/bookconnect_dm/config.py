@@ -47,7 +47,8 @@ class SettingsError(Exception):
 class LimitSettings:
     """What one member, or one request, may use; 0 switches a limit off.
 
-    Read from LIMIT_<NAME>. Sizes of frames, bodies and pages cannot be switched off, only set.
+    Read from LIMIT_<NAME>. Sizes (of frames, bodies, pages and queues) cannot be switched off, only
+    set: one stranger could fill the memory. A rate and its burst are one limit: see `sends`.
     """
 
     sends_per_second: float = 10.0
@@ -76,6 +77,16 @@ class LimitSettings:
     """Sends that may wait in a server process."""
     socket_queue: int = 1_000
     """Frames that may wait for one socket before it is cut off."""
+
+    @property
+    def sends(self) -> tuple[float, int]:
+        """Rate and burst of sends as they hold: no limit (0, 0) where either is off."""
+        return _both(self.sends_per_second, self.send_burst)
+
+    @property
+    def frames(self) -> tuple[float, int]:
+        """The same of frames."""
+        return _both(self.frames_per_second, self.frame_burst)
 
     @classmethod
     def off(cls) -> LimitSettings:
@@ -234,6 +245,10 @@ class Settings:
             raise SettingsError("Before serving, set " + ", ".join(missing) + ".")
 
 
+def _both(rate: float, burst: int) -> tuple[float, int]:
+    return (rate, burst) if rate and burst else (0, 0)
+
+
 def default_instance(host: str, port: int) -> str:
     """A name for a slot made from host and port: only `[a-z0-9_]`, at most 48 characters."""
     tail = f"_{port}"
@@ -253,8 +268,6 @@ _MUST_BE_POSITIVE: Final = frozenset(
         "page",
         "waiting_sends",
         "socket_queue",
-        "auth_seconds",
-        "request_seconds",
     }
 )
 
@@ -351,5 +364,7 @@ class _Reader:
             least = 1 if f.name in _MUST_BE_POSITIVE else 0
             most = {"page": 100, "frame_bytes": 16_777_216}.get(f.name, 1e9)
             value = self.number(f"LIMIT_{f.name.upper()}", default, least=least, most=most)
+            if isinstance(default, int) and value % 1:  # cut to 0, it would be off
+                raise SettingsError(f"{PREFIX}LIMIT_{f.name.upper()} must be a whole number.")
             values[f.name] = int(value) if isinstance(default, int) else value
         return LimitSettings(**values)  # type: ignore[arg-type]  # as above

@@ -106,13 +106,14 @@ class Connection:
 
     def __init__(self, door: Door, socket: Wire, receive: Receive) -> None:
         limits = door.settings.limits
+        frames_per_second, frame_burst = limits.frames
         self._door = door
         self._wire = socket
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._session = Session(
-            frames_per_second=limits.frames_per_second,
-            frame_burst=limits.frame_burst,
+            frames_per_second=frames_per_second,
+            frame_burst=frame_burst,
             auth_seconds=limits.auth_seconds,
             now=time.time(),
         )
@@ -275,6 +276,7 @@ class Connection:
                 continue
             if newcomer is not None:
                 self._greet(newcomer, found.epoch)
+                self._door.is_in(newcomer.user_id)
                 newcomer = None
             if self._door.hub.admit(subscriber, found.snapshot, found.conversations):
                 break

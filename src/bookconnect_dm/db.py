@@ -18,7 +18,7 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final, LiteralString, cast
@@ -246,9 +246,14 @@ class Database:
         """The one row of a statement that always gives one. Raises `Problem`."""
         return (await self.fetch(query, **params))[0]
 
-    async def fetch_whatever_the_schema(self, query: str, /, **params: object) -> list[Row]:
-        """As `fetch`, but also while the schema is not ours: to ask for its version."""
-        return await self._fetch(query, params)
+    async def fetch_whatever_the_schema(
+        self, query: str, /, *, expected: Collection[str] = (), **params: object
+    ) -> list[Row]:
+        """As `fetch`, but also while the schema is not ours: to ask for its version.
+
+        A SQLSTATE that is `expected` is an answer, and not worth a line in the log.
+        """
+        return await self._fetch(query, params, expected)
 
     async def is_up(self) -> bool:
         """Whether the database is there. Asks it only if the last statement got no answer."""
@@ -262,12 +267,14 @@ class Database:
             return False
         return True
 
-    async def _fetch(self, query: str, params: Mapping[str, object]) -> list[Row]:
+    async def _fetch(
+        self, query: str, params: Mapping[str, object], expected: Collection[str] = ()
+    ) -> list[Row]:
         text = self._queries[query]
         started = time.perf_counter()
         outcome = "ok"
         try:
-            return await self._attempts(query, text, params)
+            return await self._attempts(query, text, params, expected)
         except Problem as problem:
             outcome = problem.code
             raise
@@ -275,7 +282,11 @@ class Database:
             self._metrics.statement(query, outcome, time.perf_counter() - started)
 
     async def _attempts(
-        self, query: str, text: LiteralString, params: Mapping[str, object]
+        self,
+        query: str,
+        text: LiteralString,
+        params: Mapping[str, object],
+        expected: Collection[str],
     ) -> list[Row]:
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -285,7 +296,10 @@ class Database:
             except (psycopg.Error, TimeoutError, UnicodeEncodeError) as error:
                 self._outage.is_doubted |= _is_unanswered(error)
                 if attempt == ATTEMPTS or not _may_repeat(error):
-                    raise _logged(query, error) from error
+                    problem = problem_from(error)
+                    if getattr(error, "sqlstate", None) not in expected:
+                        _log(query, error, problem)
+                    raise problem from error
                 self._metrics.repeated(query)
                 if _is_again(error):
                     longest_s = 0.5 if _is_held(error) else 0.05
@@ -403,13 +417,11 @@ def _is_held(error: Exception) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate == _HELD
 
 
-def _logged(query: str, error: Exception) -> Problem:
-    problem = problem_from(error)
+def _log(query: str, error: Exception, problem: Problem) -> None:
     if problem.code in {"INTERNAL", "UNAVAILABLE"}:
         # The first line only: a driver's further lines may quote the values of a statement.
         state = getattr(error, "sqlstate", None)
         log.error("statement_failed", statement=query, sqlstate=state, error=_first_line(error))
-    return problem
 
 
 def _first_line(error: Exception) -> str:

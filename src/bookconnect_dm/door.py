@@ -50,9 +50,9 @@ class Door:
         self._keyring = Keyring(settings)
         self._writer = writer
         self._announcer = announcer
-        self._sends = MemberBuckets(limits.sends_per_second, limits.send_burst)
+        self._sends = MemberBuckets(*limits.sends)
         self._starts = MemberBuckets(limits.starts_per_hour / 3600, limits.starts_per_hour)
-        self._frames = MemberBuckets(limits.frames_per_second, limits.frame_burst)
+        self._frames = MemberBuckets(*limits.frames)
 
     async def identify(self, token: str) -> Identity:
         """The member that `token` stands for. Raises `Problem`."""
@@ -80,9 +80,12 @@ class Door:
             self.metrics.limited("sockets")
             return False
         self.sockets[actor] += 1
-        if self._announcer and self.sockets[actor] == 1:
-            self._announcer.came(str(actor))
         return True
+
+    def is_in(self, actor: UUID) -> None:
+        """A socket of this member was let in: others hear that he is online, if he was not yet."""
+        if self._announcer:
+            self._announcer.came(str(actor))
 
     def frames_of(self, actor: UUID, now: float) -> Bucket:
         """What counts the frames of this member, over all of his sockets."""
@@ -104,15 +107,17 @@ class Door:
     def shown_limits(self) -> wire.Limits:
         """The limits, for clients that want to stay below them."""
         limits = self.settings.limits
+        sends_per_second, send_burst = limits.sends
+        frames_per_second, frame_burst = limits.frames
         return wire.Limits(
             content_length=CONTENT_LENGTH,
             frame_bytes=limits.frame_bytes,
-            sends_per_second=limits.sends_per_second,
-            send_burst=limits.send_burst,
+            sends_per_second=sends_per_second,
+            send_burst=send_burst,
             starts_per_hour=limits.starts_per_hour,
             sockets=limits.sockets,
-            frames_per_second=limits.frames_per_second,
-            frame_burst=limits.frame_burst,
+            frames_per_second=frames_per_second,
+            frame_burst=frame_burst,
         )
 
     def _take_turn(self, buckets: MemberBuckets, actor: UUID, limit: str) -> None:

@@ -47,7 +47,8 @@ ERRORS: Final = _table(
         status=401,
         close_code=4401,
         title="Not signed in",
-        meaning="The token is missing, has ended, is not ours, or is not a member's.",
+        meaning="The token is missing, has ended, is not ours, or is no member's: another role, or "
+        "a sub that is no id.",
         what_to_do="Get a fresh token from the host application and try again.",
     ),
     ErrorKind(

@@ -23,7 +23,10 @@ HEAD_BYTES: Final = 65_536
 
 
 def http_protocol(request_s: float) -> type[HttpToolsProtocol]:
-    """HTTP by uvicorn, with bounds; a request takes `request_s` seconds to come, at most."""
+    """HTTP by uvicorn, with bounds; a request takes `request_s` seconds to come, at most.
+
+    With 0 it may take its time.
+    """
     return type("HttpProtocol", (_HttpProtocol,), {"request_s": request_s})
 
 
@@ -79,7 +82,7 @@ class _HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _begin(self) -> None:
-        if self._patience is None:
+        if self._patience is None and self.request_s:
             self._patience = self.loop.call_later(self.request_s, self._give_up)
 
     def _end(self) -> None:

@@ -61,6 +61,11 @@ class Operation:
     is_public: bool = False
     media_type: str = "application/json"
 
+    @property
+    def has_head(self) -> bool:
+        """Whether HEAD is answered too: what needs no token is asked so by uptime checkers."""
+        return self.is_public and self.method == "GET"
+
 
 def _limit(standard: int) -> Query:
     schema: Json = {"type": "integer", "minimum": 1, "maximum": 100, "default": standard}
@@ -280,7 +285,7 @@ def _refine(schemas: Json) -> None:
     sync = schemas["SyncRequest"]["properties"]
     sync["positions"] |= {"propertyNames": _UUID, "additionalProperties": _POSITION}
     sync["epoch"] = {"anyOf": [text, {"type": "null"}], "default": None}
-    sync["cursor"] = {"anyOf": [_UUID, {"type": "null"}], "default": None}
+    sync["cursor"] = {"anyOf": [_UUID, {"enum": ["", None]}], "default": None}
 
 
 def document(*, demo: bool = False) -> Json:
@@ -295,7 +300,10 @@ def document(*, demo: bool = False) -> Json:
             schemas[one.__name__]["examples"] = [example]
     paths: Json = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        made = _operation(operation)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = made
+        if operation.has_head:
+            paths[operation.path]["head"] = _head(made)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -342,12 +350,25 @@ def _operation(operation: Operation) -> Json:
     return made
 
 
+def _head(get: Json) -> Json:
+    """The same without bodies."""
+    responses = {s: {"description": a["description"]} for s, a in get["responses"].items()}
+    about = {"operationId": f"{get['operationId']}_head", "summary": "As GET, without the body."}
+    return {**get, **about, "responses": responses}
+
+
 def _parameters(operation: Operation) -> list[Json]:
     in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     return [
         *({"name": n, "in": "path", "required": True, "schema": _UUID} for n in in_path),
         *(
-            {"name": q.name, "in": "query", "schema": q.schema, "description": q.meaning}
+            {
+                "name": q.name,
+                "in": "query",
+                "schema": q.schema,
+                "description": q.meaning,
+                "allowEmptyValue": True,
+            }
             for q in operation.query
         ),
     ]

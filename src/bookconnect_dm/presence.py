@@ -72,7 +72,7 @@ class Presence:
     # -- what happens here
 
     def came(self, user_id: str) -> list[Change]:
-        """A member has his first socket here."""
+        """A member has a socket here; he may have had others."""
         if self._leaving.pop(user_id, None) is not None or user_id in self._here:
             return []
         self._here.add(user_id)

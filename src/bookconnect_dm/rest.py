@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 import structlog
-from litestar import Litestar, Request, Response, get, route
+from litestar import Litestar, Request, Response, route
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import ClientException, HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
@@ -26,7 +26,7 @@ from bookconnect_dm.assets import read_assets
 from bookconnect_dm.calls import Answer, Calls, Demo, Ready
 from bookconnect_dm.door import Door
 from bookconnect_dm.errors import Problem
-from bookconnect_dm.openapi import DEMO_OPERATIONS, OPERATIONS, Operation, document
+from bookconnect_dm.openapi import DEMO_OPERATIONS, OPERATIONS, document
 from bookconnect_dm.tracing import HEADER
 
 __all__ = ["http_app", "path_as_written"]
@@ -40,6 +40,8 @@ _POLICY: Final = (
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types lit-html"
 )
+
+_UI: Final = "/ui/"
 
 log = structlog.get_logger("rest")
 
@@ -58,6 +60,7 @@ def http_app(door: Door, *, ready: Ready, demo: Demo | None) -> Litestar:
             _file("/docs/page.css", "docs_page/page.css", "text/css"),
             _file("/docs/page.js", "docs_page/page.js", "text/javascript"),
             *([_file("/", "ui/demo.html")] if demo else []),
+            _file(_UI, "docs_page/ui.html"),
             _page_files(demo=demo is not None),
         ],
         cors_config=CORSConfig(
@@ -78,20 +81,21 @@ def path_as_written(path: str) -> str:
 
     A proxy that keeps `/metrics` for the operator knows no other way of writing it.
     """
-    is_tidy = "//" not in path and (path == "/" or not path.endswith("/"))
+    is_folder = path in {"/", _UI}
+    is_tidy = is_folder or not ("//" in path or path.endswith("/") or f"{path}/" == _UI)
     return path if is_tidy else "/404"
 
 
 def _routes(door: Door, ready: Ready, demo: Demo | None) -> list[HTTPRouteHandler]:
     """One handler a path, for all its methods: Litestar's own OPTIONS knows only the first."""
     calls = Calls(door, ready, demo)
-    paths: dict[str, list[Operation]] = {}
+    paths: dict[str, dict[Method, Call]] = {}
     for operation in OPERATIONS + (DEMO_OPERATIONS if demo else ()):
-        paths.setdefault(operation.path, []).append(operation)
-    return [
-        _handler(door, path, {o.method: getattr(calls, o.name) for o in operations})
-        for path, operations in paths.items()
-    ]
+        by_method = paths.setdefault(operation.path, {})
+        by_method[operation.method] = getattr(calls, operation.name)
+        if operation.has_head:  # uvicorn leaves the body out
+            by_method["HEAD"] = by_method["GET"]
+    return [_handler(door, path, by_method) for path, by_method in paths.items()]
 
 
 def _file(path: str, name: str, media_type: str = "text/html") -> HTTPRouteHandler:
@@ -133,7 +137,8 @@ def _fixed(path: str, body: bytes, media_type: str) -> HTTPRouteHandler:
     async def answer() -> ASGIResponse:
         return ASGIResponse(body=body, media_type=media_type, headers=headers)
 
-    return get(path, include_in_schema=False)(answer)
+    made = route(path, http_method=["GET", "HEAD"], status_code=200, include_in_schema=False)
+    return made(answer)
 
 
 PROBLEM_TYPE: Final = "application/problem+json"

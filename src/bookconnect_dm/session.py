@@ -94,7 +94,7 @@ class Session:
         self, *, frames_per_second: float, frame_burst: float, auth_seconds: float, now: float
     ) -> None:
         self._frames = Bucket(frames_per_second, frame_burst, now=now)
-        self._deadline = now + auth_seconds
+        self._deadline = now + auth_seconds if auth_seconds else math.inf
         self._user_id: UUID | None = None
         self.state = State.WAITING
 

@@ -65,7 +65,7 @@ class Store:
         None if there is no schema, or none for us.
         """
         try:
-            rows = await self._database.fetch_whatever_the_schema("schema")
+            rows = await self._database.fetch_whatever_the_schema("schema", expected=_NO_SCHEMA)
         except Problem as problem:
             if getattr(problem.__cause__, "sqlstate", None) in _NO_SCHEMA:
                 return None
@@ -212,12 +212,17 @@ class Store:
                 store_id=request.store_id,
             )
         else:
-            row = await self._database.fetch_one(
-                "start_by_username",
-                actor=actor,
-                recipient=_plain(request.recipient or "", field="recipient"),
-                store_id=request.store_id,
-            )
+            try:
+                row = await self._database.fetch_one(
+                    "start_by_username",
+                    actor=actor,
+                    recipient=_plain(request.recipient or "", field="recipient"),
+                    store_id=request.store_id,
+                )
+            except Problem as problem:
+                if problem.field == "recipient_id":  # whom SQL calls by his id came by his name
+                    problem.field = "recipient"
+                raise
         return wire.StartAnswer(conversation_id=row[0], is_existing=row[1])
 
     async def read(

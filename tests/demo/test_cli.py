@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import jwt
 import pytest
 
 from bookconnect_dm import __version__
+from bookconnect_dm.embedded import EmbeddedPostgres
+from tests.helpers.postgres import Database
+from tests.helpers.server import free_port
 from tests.helpers.world import World
 
 _COMMAND = [str(Path(sys.executable).parent / "bookconnect-dm")]
@@ -78,6 +82,11 @@ def test_every_command_explains_itself(command: str) -> None:
         (["token", "--user", "ada"], {"JWT_SECRET": "short"}, ["32 bytes"]),
         (["token", "--user", "ada"], {"JWT_SECRET": _SECRET}, ["DATABASE_URL", "id"]),
         (
+            ["token", "--user", "ada"],
+            {"JWT_SECRET": _SECRET, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"},
+            ["does not answer", "BOOKCONNECT_DM_DATABASE_URL", "id"],
+        ),
+        (
             ["migrate", "status"],
             {"ADMIN_URL": "postgresql://nobody@127.0.0.1:1/x"},
             ["does not answer"],
@@ -111,6 +120,50 @@ def test_a_token_for_nobody_is_refused(world: World) -> None:
     done = _run("token", "--user", "nobody", settings=_settings(world))
     assert (done.returncode, done.stdout) == (1, "")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_token_of_a_database_that_was_not_migrated(empty_pg: Database) -> None:
+    settings = {"JWT_SECRET": _SECRET, "DATABASE_URL": empty_pg.admin_url}
+    done = _run("token", "--user", "ada", settings=settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "migrate status" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def stopped_demo(tmp_path: Path) -> Path:
+    """A folder in which there is a demo that does not run."""
+    (tmp_path / ".demo").mkdir()
+    secrets = tmp_path / ".demo" / "secrets.json"
+    secrets.write_text(json.dumps({"port": free_port()}), encoding="utf-8")
+    secrets.chmod(0o600)
+    return tmp_path
+
+
+def test_a_token_of_a_demo_that_is_stopped_says_how_to_start_it(stopped_demo: Path) -> None:
+    done = _run("token", "--user", "ada", cwd=stopped_demo)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "make demo" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command", ["backup", "backup list", "backup verify", "restore --to latest"]
+)
+def test_the_demo_is_not_taken_for_a_server_of_ones_own(stopped_demo: Path, command: str) -> None:
+    own = {"ADMIN_URL": "postgresql://owner:s3cret@db.example/app"}
+    done = _run(*command.split(), settings=own, cwd=stopped_demo)
+    assert (done.returncode, done.stdout) == (1, "")
+    for words in ("BOOKCONNECT_DM_ADMIN_URL", "BOOKCONNECT_DM_BACKUP_STANZA", ".demo"):
+        assert words in done.stderr
+    assert "s3cret" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_demo_s_own_address_is_no_other_server(stopped_demo: Path) -> None:
+    demo = {"ADMIN_URL": EmbeddedPostgres(stopped_demo / ".demo").admin_url}
+    done = _run("backup", "list", settings=demo, cwd=stopped_demo)
+    assert (done.returncode, done.stdout) == (0, "There are no backups.\n"), done.stderr
 
 
 @pytest.mark.parametrize("ttl", ["soon", "0s", "-5s", "366d", "8761h", "365000000d"])

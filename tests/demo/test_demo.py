@@ -33,6 +33,7 @@ def test_the_demo_serves_keeps_its_data_and_stops_cleanly(folder: Path) -> None:
         page = httpx.get(f"{demo.url}/")
         assert page.status_code == 200
         assert "text/html" in page.headers["content-type"]
+        assert httpx.head(f"{demo.url}/").status_code == 200
         inbox = demo.get("/v1/conversations", "ada").json()
         assert [c["other_participant"]["username"] for c in inbox["conversations"]] == [
             "ben",

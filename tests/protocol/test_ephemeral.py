@@ -13,7 +13,7 @@ import pytest
 from bookconnect_dm import notes
 from bookconnect_dm.notes import Note
 from bookconnect_dm.presence import GRACE_S
-from tests.helpers.live import Live, live
+from tests.helpers.live import Live, live, raw
 from tests.helpers.server import RunningServer, running_server, token_for
 from tests.helpers.world import World
 
@@ -84,6 +84,24 @@ async def test_presence_crosses_servers_to_those_who_share_a_conversation(
         await presence_of(ben, shared.ada, online=False)
         assert await cleo.hears_nothing("presence")
         assert await edgar.hears_nothing("presence", for_s=0.1)
+
+
+async def test_who_could_not_be_let_in_was_never_online(own: World) -> None:
+    own.converse(own.ben, own.ada)
+    own.converse(own.ben, own.cleo)
+    with running_server(own.db) as server:
+        async with live(server.socket_url, token_for(own.ben)) as ben:
+            own.db.run("alter function messaging.membership(uuid) rename to membership_away")
+            async with raw(server.socket_url) as ada:
+                await ada.say("auth", v=1, token=token_for(own.ada))
+                assert await ada.close_code() == 1012
+            own.db.run("alter function messaging.membership_away(uuid) rename to membership")
+            async with live(server.socket_url, token_for(own.cleo)):
+                await presence_of(ben, own.cleo, online=True)
+                assert str(own.ada) not in {frame.get("user_id") for frame in ben.heard}
+            async with live(server.socket_url, token_for(own.ada)):
+                await presence_of(ben, own.ada, online=True)
+            await presence_of(ben, own.ada, online=False)
 
 
 async def test_a_crashed_server_s_place_is_taken_by_its_next_life(own: World) -> None:

@@ -108,6 +108,17 @@ def test_a_request_that_does_not_come_is_not_waited_for(
     assert 0.9 < time.monotonic() - began < 15
 
 
+def test_without_a_limit_a_request_may_take_its_time(shared: World) -> None:
+    def slowly() -> Iterator[bytes]:
+        yield START
+        time.sleep(0.3)  # a limit of 0 seconds would be over
+        yield b"Connection: close\r\n\r\n"
+
+    with running_server(shared.db, LIMIT_REQUEST_SECONDS="0") as patient:
+        _, heard = _say(patient, slowly())
+    assert heard.startswith(b"HTTP/1.1 200 ")
+
+
 def test_who_keeps_talking_is_not_waited_for_either(impatient: RunningServer) -> None:
     def slowly() -> Iterator[bytes]:
         yield START

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import json
+import re
 import socket
 from typing import Any
 from uuid import UUID, uuid4
@@ -157,7 +159,10 @@ def test_a_malformed_id_is_said_to_be_one(ada: httpx.Client, bad: str) -> None:
     problem(ada.delete(f"/v1/messages/{bad}"), "INVALID_REQUEST", "message_id")
 
 
-@pytest.mark.parametrize("path", ["//v1/me", "/v1//me", "/v1/me/", "/metrics/", "//readyz", "//"])
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/me", "/v1//me", "/v1/me/", "/metrics/", "//readyz", "//", "/ui", "/ui//", "//ui/"],
+)
 def test_a_path_is_written_in_one_way(
     client: Client, server: RunningServer, shared: World, path: str
 ) -> None:
@@ -198,7 +203,7 @@ def test_foreign_and_unknown_messages_look_alike(
     problem(ben.delete(f"/v1/messages/{message}"), "PERMISSION_DENIED")
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "101", "1.5", "x", "", "٣", "1e1", "99999999999"])
+@pytest.mark.parametrize("limit", ["0", "-1", "101", "1.5", "x", " ", "٣", "1e1", "99999999999"])
 def test_a_limit_out_of_range_is_refused(ada: httpx.Client, conversation: UUID, limit: str) -> None:
     for path in (
         "/v1/conversations",
@@ -208,18 +213,37 @@ def test_a_limit_out_of_range_is_refused(ada: httpx.Client, conversation: UUID, 
         problem(ada.get(path, params={"limit": limit}), "INVALID_REQUEST", "limit")
 
 
-@pytest.mark.parametrize("bad", ["x", "", "2026-01-01", "2026-01-01T00:00:00.000000Z", "_", "1_x"])
+@pytest.mark.parametrize("bad", ["x", " ", "2026-01-01", "2026-01-01T00:00:00.000000Z", "_", "1_x"])
 def test_a_cursor_is_not_made_by_hand(ada: httpx.Client, bad: str) -> None:
     problem(ada.get("/v1/conversations", params={"cursor": bad}), "INVALID_REQUEST", "cursor")
 
 
 @pytest.mark.parametrize("field", ["before", "after"])
-@pytest.mark.parametrize("bad", ["x", "", "2026-13-01T00:00:00Z", "infinity", "now"])
+@pytest.mark.parametrize("bad", ["x", " ", "2026-13-01T00:00:00Z", "infinity", "now"])
 def test_a_position_is_not_made_by_hand(
     ada: httpx.Client, conversation: UUID, field: str, bad: str
 ) -> None:
     answer = ada.get(f"/v1/conversations/{conversation}/messages", params={field: bad})
     problem(answer, "INVALID_REQUEST", field)
+
+
+def test_a_parameter_without_a_value_is_none(ada: httpx.Client, conversation: UUID) -> None:
+    path = f"/v1/conversations/{conversation}/messages"
+    for empty, absent in (
+        ("/v1/conversations?limit=20&cursor=", "/v1/conversations"),
+        ("/v1/conversations?limit=&cursor=", "/v1/conversations"),
+        (f"{path}?limit=50&before=", path),
+        (f"{path}?limit=&before=&after=", path),
+        ("/v1/members?query=&limit=20", "/v1/members"),
+    ):
+        answer = ada.get(empty)
+        assert (answer.status_code, answer.json()) == (200, ada.get(absent).json()), empty
+
+
+@pytest.mark.parametrize("cursor", ["", None])
+def test_a_sync_with_an_empty_cursor_is_a_first_one(ada: httpx.Client, cursor: str | None) -> None:
+    answer = ada.post("/v1/sync", json={"cursor": cursor})
+    assert (answer.status_code, answer.json()) == (200, ada.post("/v1/sync", json={}).json())
 
 
 def test_before_and_after_together_are_refused(ada: httpx.Client, conversation: UUID) -> None:
@@ -237,7 +261,12 @@ def test_before_and_after_together_are_refused(ada: httpx.Client, conversation: 
         ({"recipient": "nobody"}, "USER_NOT_FOUND", "recipient"),
         ({"recipient": "edgar"}, "USER_NOT_FOUND", "recipient"),
         ({"recipient_id": str(NOBODY)}, "USER_NOT_FOUND", "recipient_id"),
-        ({"recipient": "ada"}, "INVALID_REQUEST", "recipient_id"),
+        ({"recipient": "ada"}, "INVALID_REQUEST", "recipient"),
+        (
+            {"recipient": "edgar", "store_id": "a0000000-0000-4000-8000-000000000001"},
+            "USER_NOT_FOUND",
+            "recipient",
+        ),
         ({}, "INVALID_REQUEST", "recipient"),
         ({"recipient": "ben", "recipient_id": str(NOBODY)}, "INVALID_REQUEST", "recipient"),
         ({"recipient": ""}, "INVALID_REQUEST", "recipient"),
@@ -324,17 +353,60 @@ def test_what_is_not_there(ada: httpx.Client, path: str) -> None:
     problem(ada.get(path), "NOT_FOUND")
 
 
+def test_the_components_say_how_to_embed_them(client: Client, server: RunningServer) -> None:
+    page = client(server).get("/ui/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    shown = html.unescape(page.text)
+    assert '<script type="module" src="/ui/index.js"></script>' in shown
+    assert "<bookconnect-messages" in shown
+    assert "getToken" in shown
+    for link in re.findall(r'href="([^"]+)"', page.text):
+        assert client(server).get(link).status_code == 200, link
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi.json", "/ui/",
+     "/ui/index.js", "/docs/page.css"],
+)  # fmt: skip
+def test_an_uptime_checker_may_ask_for_the_head(
+    client: Client, server: RunningServer, path: str
+) -> None:
+    stranger = client(server)
+    whole, head = stranger.get(path), stranger.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "cache-control", "content-security-policy"):
+        assert head.headers.get(name) == whole.headers.get(name), name
+    assert int(head.headers["content-length"]) > 0
+    refused = stranger.put(path)
+    problem(refused, "METHOD_NOT_ALLOWED")
+    for answer in (refused, stranger.options(path)):
+        allowed = {one.strip() for one in answer.headers["allow"].split(",")}
+        assert allowed == {"GET", "HEAD", "OPTIONS"}
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("PUT", "/v1/me"), ("DELETE", "/v1/conversations"), ("PATCH", "/v1/sync"), ("POST", "/v1/me")],
+    [
+        ("HEAD", "/v1/me"),
+        ("PUT", "/v1/me"),
+        ("DELETE", "/v1/conversations"),
+        ("PATCH", "/v1/sync"),
+        ("POST", "/v1/me"),
+    ],
 )
 def test_a_method_that_is_not_there(ada: httpx.Client, method: str, path: str) -> None:
     answer = ada.request(method, path)
-    problem(answer, "METHOD_NOT_ALLOWED")
+    if method == "HEAD":
+        assert (answer.status_code, answer.content) == (405, b"")
+    else:
+        problem(answer, "METHOD_NOT_ALLOWED")
     assert answer.headers["allow"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[1]", b"null", b"1", b"[" * 50_000])
+@pytest.mark.parametrize("body", [b" ", b"{", b"\xff\xfe", b"[1]", b"null", b"1", b"[" * 50_000])
 def test_a_body_that_is_no_json_object(ada: httpx.Client, conversation: UUID, body: bytes) -> None:
     answer = ada.post(
         f"/v1/conversations/{conversation}/messages",
@@ -365,13 +437,17 @@ def test_half_a_character_in_a_name_is_no_failure_of_ours(ada: httpx.Client) -> 
     )
 
 
+@pytest.mark.parametrize("media_type", [None, "application/json", "text/plain"])
 def test_no_body_at_all_asks_for_nothing_in_particular(
-    ada: httpx.Client, conversation: UUID
+    ada: httpx.Client, conversation: UUID, media_type: str | None
 ) -> None:
-    assert ada.post(f"/v1/conversations/{conversation}/read").json().keys() == {"last_read_at"}
-    problem(
-        ada.post(f"/v1/conversations/{conversation}/messages"), "INVALID_REQUEST", field="content"
-    )
+    """Many a client names the type of every body, also of the one that it does not send."""
+    headers = {"content-type": media_type} if media_type else {}
+    path = f"/v1/conversations/{conversation}"
+    assert ada.post(f"{path}/read", headers=headers).json().keys() == {"last_read_at"}
+    assert "next_cursor" in ada.post("/v1/sync", headers=headers).json()
+    problem(ada.post(f"{path}/messages", headers=headers), "INVALID_REQUEST", field="content")
+    problem(ada.post("/v1/conversations", headers=headers), "INVALID_REQUEST", field="recipient")
 
 
 def test_json_with_a_charset_is_json(ada: httpx.Client, conversation: UUID) -> None:

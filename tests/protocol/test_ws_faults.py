@@ -217,6 +217,32 @@ async def test_frames_are_counted_over_all_sockets_of_a_member(
         assert {task.result() for task in done} == {4429}
 
 
+async def test_a_limit_of_0_is_none_and_is_shown_as_none(own: World) -> None:
+    with running_server(
+        own.db,
+        LIMIT_AUTH_SECONDS="0",
+        LIMIT_FRAMES_PER_SECOND="1",
+        LIMIT_FRAME_BURST="0",
+        LIMIT_SENDS_PER_SECOND="1",
+        LIMIT_SEND_BURST="0",
+    ) as server:
+        conversation = str(own.converse(own.ada, own.ben))
+        async with raw(server.socket_url) as ada:
+            await asyncio.sleep(0.3)  # a limit of 0 seconds would be over
+            limits = (await ada.authenticate(token_for(own.ada)))["limits"]
+            for _ in range(20):
+                await ada.say("ping")
+            for _ in range(20):
+                assert (await ada.hear())["type"] == "pong"
+            for _ in range(3):
+                answer = await ada.ask(
+                    "send", id=str(uuid4()), conversation_id=conversation, content="x"
+                )
+                assert answer["type"] == "ack"
+    for name in ("frames_per_second", "frame_burst", "sends_per_second", "send_burst"):
+        assert limits[name] == 0, name
+
+
 async def test_too_many_sends_are_refused_one_by_one(
     strict: tuple[RunningServer, World],
 ) -> None:

@@ -80,6 +80,7 @@ def test_settings_are_read() -> None:
         ("ORIGINS", "shop.example"),
         ("POOL_SIZE", "5"),
         ("LIMIT_SOCKETS", "-1"),
+        ("LIMIT_SOCKETS", "0.5"),
         ("LIMIT_PAGE", "0"),
         ("LIMIT_PAGE", "101"),
         ("LIMIT_FRAME_BYTES", "0"),
@@ -137,6 +138,25 @@ def test_every_setting_has_its_variable() -> None:
     assert f"{PREFIX}DATABASE_URL" in SETTING_NAMES
     assert f"{PREFIX}LIMIT_SENDS_PER_SECOND" in SETTING_NAMES
     assert len(set(SETTING_NAMES)) == len(SETTING_NAMES)
+
+
+@pytest.mark.parametrize("name", ["SENDS_PER_SECOND", "SEND_BURST"])
+def test_sends_are_unlimited_where_either_limit_is_off(name: str) -> None:
+    assert read(**{f"LIMIT_{name}": "0"}).limits.sends == (0, 0)
+    assert read().limits.sends == (10, 200)
+
+
+@pytest.mark.parametrize("name", ["FRAMES_PER_SECOND", "FRAME_BURST"])
+def test_frames_are_unlimited_where_either_limit_is_off(name: str) -> None:
+    assert read(**{f"LIMIT_{name}": "0"}).limits.frames == (0, 0)
+    assert read().limits.frames == (50, 400)
+
+
+def test_times_can_be_off_and_sizes_cannot() -> None:
+    limits = read(LIMIT_AUTH_SECONDS="0", LIMIT_REQUEST_SECONDS="0").limits
+    assert (limits.auth_seconds, limits.request_seconds) == (0, 0)
+    for name in ("FRAME_BYTES", "BODY_BYTES", "PAGE", "WAITING_SENDS", "SOCKET_QUEUE"):
+        assert "from 1" in refused(**{f"LIMIT_{name}": "0"})
 
 
 def test_limits_can_all_be_off() -> None:

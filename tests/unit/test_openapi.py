@@ -104,6 +104,27 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
     assert names <= set(made["components"]["schemas"])
 
 
+def test_the_head_of_what_is_public_is_documented_without_a_body() -> None:
+    paths = document(demo=True)["paths"]
+    assert {path for path, calls in paths.items() if "head" in calls} == {
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/demo/members",
+    }
+    for calls in paths.values():
+        if "head" in calls:
+            assert calls["head"]["responses"].keys() == calls["get"]["responses"].keys()
+            assert all("content" not in one for one in calls["head"]["responses"].values())
+
+
+def test_every_parameter_may_be_empty() -> None:
+    for calls in document()["paths"].values():
+        for call in calls.values():
+            for one in call["parameters"]:
+                assert one.get("allowEmptyValue", False) is (one["in"] == "query")
+
+
 def test_only_the_demo_documents_the_demo() -> None:
     assert "/demo/sign-in" in document(demo=True)["paths"]
     assert "/demo/sign-in" not in document()["paths"]

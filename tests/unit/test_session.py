@@ -99,6 +99,15 @@ def test_no_auth_frame_in_time_closes_with_4408() -> None:
     assert session.tick(START + 10) == Close(4408, "no auth frame in time")
 
 
+def test_without_a_limit_the_auth_frame_may_take_its_time() -> None:
+    session = Session(frames_per_second=0, frame_burst=0, auth_seconds=0, now=START)
+    assert session.deadline == math.inf
+    assert session.tick(START + 1e9) is None
+    assert session.receive(frame("auth", token="t"), START + 1e9) == Verify("t", UNSET)
+    session.accepted(Identity(ADA, END))
+    assert session.deadline == END
+
+
 def test_an_auth_frame_that_comes_too_late_does_not_help() -> None:
     action = new().receive(frame("auth", token="t"), START + 11)
     assert isinstance(action, Close)

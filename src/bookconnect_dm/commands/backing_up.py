@@ -358,13 +358,35 @@ def _embedded(settings: Settings, folder: Path) -> tuple[EmbeddedPostgres, Repos
     from bookconnect_dm.embedded import EmbeddedPostgres
     from bookconnect_dm.repository import Repository
 
+    postgres = EmbeddedPostgres(folder)
+    if settings.admin_url and _place(settings.admin_url) != _place_of_demo(postgres):
+        raise SettingsError(
+            f"{PREFIX}ADMIN_URL names a server of your own, and this is about the demo's in "
+            f"{folder}: set {PREFIX}BACKUP_STANZA to pgBackRest's name of your server "
+            f"(docs/how-to/back-up-and-restore.md), or unset {PREFIX}ADMIN_URL for the demo's."
+        )
     repository = Repository.of(folder, settings.backup_folder)
     if not (folder / "secrets.json").exists() and not repository.exists:
         raise SettingsError(
             f"There is no database in {folder}: start the demo first (make demo), or set "
             f"{PREFIX}BACKUP_STANZA for a server of your own."
         )
-    return EmbeddedPostgres(folder), repository
+    return postgres, repository
+
+
+def _place(url: str) -> str:
+    """Which database an address leads to, whoever asks."""
+    return re.sub(r"^\w+://([^@/]*@)?", "", url).partition("?")[0]
+
+
+def _place_of_demo(postgres: EmbeddedPostgres) -> str | None:
+    """The same of the demo's; None where it was never started, or its folder is lost."""
+    from bookconnect_dm.embedded import EmbeddedPostgresError
+
+    try:
+        return _place(postgres.admin_url)
+    except EmbeddedPostgresError:
+        return None
 
 
 def _stanza(settings: Settings) -> Stanza | None:

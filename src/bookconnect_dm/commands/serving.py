@@ -8,18 +8,23 @@ Does not know: how anything is served.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
+import structlog
 import typer
 
 from bookconnect_dm.commands.common import read_settings, say
 from bookconnect_dm.config import PREFIX, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from bookconnect_dm.errors import Problem
 
 _DEMO_FOLDER: Final = Path(".demo")
 _LONGEST_DAYS: Final = 365
@@ -69,14 +74,15 @@ def token(
 
     ttl_s = _seconds(ttl)
     settings = read_settings()
-    if not (settings.jwt_secret or settings.jwks_url):
+    is_demo = not (settings.jwt_secret or settings.jwks_url)
+    if is_demo:
         settings = _demo_settings()
     if not settings.jwt_secret:
         raise SettingsError(
             f"With {PREFIX}JWKS_URL the host application signs the tokens: get one from it."
         )
     rules = auth.Rules(audience=settings.jwt_audience, issuer=settings.jwt_issuer)
-    user_id = _user_id(user, settings)
+    user_id = _user_id(user, settings, is_demo=is_demo)
     print(auth.sign(user_id, settings.jwt_secret, rules=rules, ttl_s=ttl_s, now=time.time()))
 
 
@@ -89,11 +95,30 @@ def _demo_settings() -> Settings:
     return settings
 
 
-def _user_id(user: str, settings: Settings) -> UUID:
+def _user_id(user: str, settings: Settings, *, is_demo: bool) -> UUID:
+    from bookconnect_dm.errors import Problem
+
     try:
         return UUID(user)
     except ValueError:
+        pass
+    # The sentence below says it; standard output holds nothing but the token.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
         return asyncio.run(_find_user(user, settings))
+    except Problem as problem:
+        raise SettingsError(_why_not_found(problem, is_demo=is_demo)) from problem
+
+
+def _why_not_found(problem: Problem, *, is_demo: bool) -> str:
+    whose = "The demo's database" if is_demo else f"The database of {PREFIX}DATABASE_URL"
+    if problem.code != "UNAVAILABLE":
+        return (
+            f"{whose} could not be asked for the member: bookconnect-dm migrate status says whether"
+            " its schema is ours."
+        )
+    todo = "start it (make demo)" if is_demo else "start it, or correct the address"
+    return f"{whose} does not answer: {todo}, or give the member's id instead of the name."
 
 
 async def _find_user(username: str, settings: Settings) -> UUID:

@@ -71,7 +71,7 @@ const api = await (await fetch("/openapi.json")).json();
 document.getElementById("about").textContent = `Version ${api.info.version}. ${api.info.description}`;
 document.getElementById("sign-in").addEventListener("submit", (event) => event.preventDefault());
 const calls = Object.entries(api.paths).flatMap(([path, methods]) =>
-  Object.entries(methods).map(([method, operation]) => {
+  Object.entries(methods).filter(([method]) => method !== "head").map(([method, operation]) => {
     const upper = method.toUpperCase();
     return el("details", { id: operation.operationId },
       el("summary", {}, el("b", {}, upper), el("code", {}, path), ` ${operation.summary}`),
