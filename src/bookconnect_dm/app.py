@@ -276,6 +276,7 @@ class Server:
             times=self.settings.retention_schedule,
             recovery_days=self.settings.recovery_window,
             look_s=self.settings.retention_look_seconds,
+            must_be_on_time=not self._is_demo,
         )
         while True:
             try:

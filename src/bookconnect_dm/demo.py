@@ -29,8 +29,10 @@ from bookconnect_dm.repository import Repository
 __all__ = ["DEFAULT_FOLDER", "run", "settings_of"]
 
 DEFAULT_FOLDER: Final = Path(".demo")
-_LOGINS: Final = ("bookconnect_dm_server", "bookconnect_dm_feed")
-_SEEDS: Final = ("members.sql", "conversations.sql")
+_LOGINS: Final = ("bookconnect_dm_server", "bookconnect_dm_feed", "bookconnect_dm_retention")
+_SEEDS: Final = ("members.sql", "conversations.sql", "seeded.sql")
+_LOOK_S: Final = 2.0
+"""Whoever changes a member's tier here wants to see at once what it does."""
 _READY_S: Final = 30
 _SIGNING: Final = "signing of tokens"
 
@@ -109,12 +111,18 @@ async def _tell_when_ready(port: int, say: Callable[[str], None]) -> None:
 def _prepare(postgres: EmbeddedPostgres, say: Callable[[str], None]) -> None:
     """Bring schema, passwords and data to where they should be; nothing of it harms twice."""
     asyncio.run(migrate.up(postgres.admin_url, adapter="standalone"))
+    postgres.run_script(_sql("worker.sql"))
     for login in _LOGINS:
         postgres.set_password(login)
+    if postgres.answers(_sql("is_seeded.sql")):
+        return
     say("Filling the shelves ...")
-    for name in _SEEDS:
-        seed = files("bookconnect_dm") / "sql" / "demo" / name
-        postgres.run_script(seed.read_text("utf-8"))
+    # One transaction: a first start that is interrupted leaves nothing, and the next one fills.
+    postgres.run_script("\n".join(_sql(name) for name in _SEEDS))
+
+
+def _sql(name: str) -> str:
+    return (files("bookconnect_dm") / "sql" / "demo" / name).read_text("utf-8")
 
 
 def _settings(postgres: EmbeddedPostgres, *, port: int, env: Mapping[str, str]) -> Settings:
@@ -124,7 +132,7 @@ def _settings(postgres: EmbeddedPostgres, *, port: int, env: Mapping[str, str]) 
         for name, value in env.items()
         if name.startswith((f"{PREFIX}LIMIT_", f"{PREFIX}BACKUP_")) or name == f"{PREFIX}LOG_LEVEL"
     }
-    server, feed = _LOGINS
+    server, feed, retention = _LOGINS
     found = Settings.from_env({f"{PREFIX}LOG_LEVEL": "warning", **passed})
     return replace(
         found,
@@ -132,6 +140,8 @@ def _settings(postgres: EmbeddedPostgres, *, port: int, env: Mapping[str, str]) 
         database_url=postgres.url_for(server),
         admin_url=postgres.admin_url,
         feed_url=postgres.url_for(feed),
+        retention_url=postgres.url_for(retention),
+        retention_look_seconds=_LOOK_S,
         jwt_secret=postgres.secret(_SIGNING),
         instance="demo",
         port=port,

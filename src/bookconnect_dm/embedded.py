@@ -169,6 +169,12 @@ class EmbeddedPostgres:
         with psycopg.connect(self.admin_url, connect_timeout=10) as connection:
             connection.execute(text.encode())
 
+    def answers(self, question: str) -> bool:
+        """Ask as the owner; whether the first column of the first row is true."""
+        with psycopg.connect(self.admin_url, connect_timeout=10) as connection:
+            row = connection.execute(question.encode()).fetchone()
+        return row is not None and row[0] is True
+
     # -- for backups and restores ------------------------------------------------------------
 
     @property

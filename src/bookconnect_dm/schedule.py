@@ -59,6 +59,8 @@ class Plan:
     look_s: float = LOOK_S
     budget_s: float = BUDGET_S
     pace: Pace | None = None
+    must_be_on_time: bool = True
+    """Where nobody expects a worker to run day and night, being late is not news."""
 
 
 async def run_for_ever(
@@ -166,7 +168,8 @@ class _Worker:
             await asyncio.sleep(_pause_s(self._plan))
 
     async def _make_pass(self, db: Direct, occasion: Occasion, now: datetime) -> None:
-        _tell_of_gaps(occasion, now)
+        if self._plan.must_be_on_time:
+            _tell_of_gaps(occasion, now)
         self._metrics.retention_skipped(occasion.skipped)
         try:
             outcome = await run_once(

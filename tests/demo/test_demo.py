@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,14 +10,18 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import LiteralString
 
 import httpx
+import psycopg
 import pytest
 
 from bookconnect_dm.embedded import EmbeddedPostgres
 from tests.helpers.demo import COMMAND as _COMMAND
 from tests.helpers.demo import RunningDemo
+from tests.helpers.live import live
 from tests.helpers.postgres import clusters_folder
 
 
@@ -77,7 +82,7 @@ def test_the_demo_serves_keeps_its_data_and_stops_cleanly(folder: Path) -> None:
     )
 
 
-def test_reset_starts_anew(folder: Path) -> None:
+def test_reset_starts_anew_and_an_upgrade_shows_at_once(folder: Path) -> None:
     demo = RunningDemo(folder, "--reset")
     try:
         last = demo.get("/v1/conversations", "ben").json()["conversations"][0]["last_message"]
@@ -86,17 +91,41 @@ def test_reset_starts_anew(folder: Path) -> None:
         assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
         for secret in ("postgresql://", *_passwords(folder)):
             assert secret not in demo.said
+        asyncio.run(_upgrade_fern(demo, folder))
     finally:
         assert demo.stop() == 0, demo.said
 
 
-def test_after_a_kill_the_next_start_works(folder: Path) -> None:
+def test_after_a_kill_the_next_start_works_and_what_was_removed_stays_removed(
+    folder: Path,
+) -> None:
     demo = RunningDemo(folder)
+    _run_as_owner(
+        folder,
+        "delete from auth.users using public.users as u where auth.users.id = u.id"
+        " and u.username = 'ben'",
+    )
+    _run_as_owner(
+        folder, "delete from public.conversations where id = 'c0000000-0000-4000-8000-000000000002'"
+    )
+    _run_as_owner(
+        folder,
+        "delete from public.store_members using public.users as u"
+        " where store_members.user_id = u.id and u.username = 'dora'",
+    )
     demo.process.kill()
     demo.process.communicate(timeout=30)
     demo = RunningDemo(folder)
-    assert demo.get("/v1/me", "cleo").json()["username"] == "cleo"
-    assert demo.stop() == 0, demo.said
+    try:
+        assert "Filling the shelves" not in demo.said
+        assert demo.get("/v1/me", "cleo").json()["username"] == "cleo"
+        refused = httpx.post(f"{demo.url}/demo/sign-in", json={"username": "ben"})
+        assert refused.status_code == 404, refused.text
+        inbox = demo.get("/v1/conversations", "ada").json()["conversations"]
+        assert [(c["other_participant"] or {}).get("username") for c in inbox] == [None, "dora"]
+        assert demo.get("/v1/me", "dora").json()["stores"] == []
+    finally:
+        assert demo.stop() == 0, demo.said
 
 
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
@@ -119,4 +148,38 @@ def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:
 
 def _passwords(folder: Path) -> list[str]:
     postgres = EmbeddedPostgres(folder)
-    return [postgres.password_of(role) for role in ("postgres", "bookconnect_dm_server")]
+    logins = ("postgres", "bookconnect_dm_server", "bookconnect_dm_retention")
+    return [postgres.password_of(login) for login in logins]
+
+
+def _run_as_owner(folder: Path, statement: LiteralString) -> None:
+    with psycopg.connect(EmbeddedPostgres(folder).admin_url) as connection:
+        assert connection.execute(statement).rowcount == 1
+
+
+async def _upgrade_fern(demo: RunningDemo, folder: Path) -> None:
+    """She changes her plan, and both see when her words will go now: the worker is there."""
+    conversation = demo.get("/v1/conversations", "fern").json()["conversations"][0]["id"]
+    path = f"/v1/conversations/{conversation}/messages"
+
+    def days() -> set[int]:
+        messages = [
+            message
+            for message in demo.get(path, "edgar").json()["messages"]
+            if message["sender"]["username"] == "fern"
+        ]
+        times = [
+            (datetime.fromisoformat(m[at]) for at in ("sent_at", "expires_at")) for m in messages
+        ]
+        return {(end - begin).days for begin, end in times}
+
+    assert days() == {30}
+    async with live(f"{demo.url.replace('http', 'ws')}/v1/realtime", demo.token("edgar")) as edgar:
+        upgrade: LiteralString = (
+            "update public.users set user_tier = 'privileged_plus' where username = 'fern'"
+        )
+        await asyncio.to_thread(_run_as_owner, folder, upgrade)
+        # Measured: within 3 seconds on a quiet machine.
+        told = await edgar.hear("expiry", "reload", timeout_s=60)
+    assert told["conversation_id"] == conversation
+    assert days() == {365}

@@ -5,12 +5,16 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.helpers.postgres import Database
 from tests.helpers.world import World
 
-_SEED = (files("bookconnect_dm") / "sql" / "demo" / "conversations.sql").read_text("utf-8")
+_MEMBERS, _SEED, _MARK, _IS_SEEDED = (
+    (files("bookconnect_dm") / "sql" / "demo" / name).read_text("utf-8")
+    for name in ("members.sql", "conversations.sql", "seeded.sql", "is_seeded.sql")
+)
 
 
 @pytest.fixture
@@ -93,3 +97,24 @@ def test_members_can_write_on(demo: World) -> None:
     assert str(conversation) == "c0000000-0000-4000-8000-000000000001"
     demo.send(demo.cleo, demo.converse(demo.cleo, demo.ada), "Found it, thank you!")
     assert _inbox(demo, "ada")[0]["last"] == "Found it, thank you!"
+
+
+def test_what_was_filled_once_is_known_though_everything_was_removed_since(pg: Database) -> None:
+    assert pg.run(_IS_SEEDED) == [{"is_seeded": False}]
+    pg.run_script(f"{_MEMBERS}\n{_SEED}\n{_MARK}")
+    pg.run("delete from auth.users")
+    pg.run("delete from public.stores")
+    assert pg.run(_IS_SEEDED) == [{"is_seeded": True}]
+
+
+def test_what_an_older_release_filled_is_known_by_its_stores(world: World) -> None:
+    world.db.run("delete from auth.users where id = %s", world.ben)
+    assert world.db.run(_IS_SEEDED) == [{"is_seeded": True}]
+
+
+def test_a_first_filling_that_was_interrupted_has_not_happened(pg: Database) -> None:
+    """All of the demo's files are one transaction, so that the next start fills it whole."""
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        pg.run_script(f"{_MEMBERS}\n{_SEED}\n{_MARK}\nselect 1 / 0")
+    assert pg.run(_IS_SEEDED) == [{"is_seeded": False}]
+    assert not pg.run("select id from auth.users")

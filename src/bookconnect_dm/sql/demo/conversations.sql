@@ -1,5 +1,6 @@
 -- The demo's conversations: a few lifelike ones, of all ages. Times count back from the moment of seeding.
--- A conversation that is there already is left alone, with what members wrote since; running again adds nothing.
+-- A conversation that is there already is left alone, with what members wrote since. The demo runs this once only
+-- (is_seeded.sql): what its visitors removed stays removed.
 --
 -- History cannot be told through send_message, whose clock knows only the present: triggers are off for this one
 -- transaction, and what they would have kept true is computed at the end.
