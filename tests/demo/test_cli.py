@@ -166,6 +166,26 @@ def test_the_demo_s_own_address_is_no_other_server(stopped_demo: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "There are no backups.\n"), done.stderr
 
 
+def test_a_token_for_an_id_that_the_host_does_not_know_comes_with_a_word_about_it(
+    world: World,
+) -> None:
+    """The host may make the member later, so it is no error; the token is all of the output."""
+    stranger = "b0000000-0000-4000-8000-0000000000ff"
+    done = _run("token", "--user", stranger, settings=_settings(world))
+    claims = jwt.decode(
+        done.stdout.strip(), _SECRET, algorithms=["HS256"], audience="authenticated"
+    )
+    assert (done.returncode, claims["sub"]) == (0, stranger)
+    assert done.stderr == f"bookconnect-dm: The host knows no member {stranger} so far.\n"
+    known = _run("token", "--user", str(world.ada), settings=_settings(world))
+    assert (known.returncode, known.stderr) == (0, "")
+    away = "postgresql://nobody@127.0.0.1:1/nowhere"
+    offline = _run(
+        "token", "--user", stranger, settings={"JWT_SECRET": _SECRET, "DATABASE_URL": away}
+    )
+    assert (offline.returncode, offline.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("ttl", ["soon", "0s", "-5s", "366d", "8761h", "365000000d"])
 def test_a_token_for_no_time_or_for_ever_is_refused(ttl: str) -> None:
     somebody = "b0000000-0000-4000-8000-000000000001"

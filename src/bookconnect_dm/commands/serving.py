@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _DEMO_FOLDER: Final = Path(".demo")
 _LONGEST_DAYS: Final = 365
 """A token cannot be taken back, but by a new secret for everybody."""
+_ANSWER_S: Final = 3.0
+"""Nobody waits longer for a warning."""
 _UNUSED: Final = ("pydantic", "rich")
 """Litestar and structlog load these wherever they are installed, and the server uses neither: a
 fifth of the time that it takes to start."""
@@ -98,12 +100,17 @@ def _demo_settings() -> Settings:
 def _user_id(user: str, settings: Settings, *, is_demo: bool) -> UUID:
     from bookconnect_dm.errors import Problem
 
+    # What is said here says it all; standard output holds nothing but the token.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        return UUID(user)
+        user_id = UUID(user)
     except ValueError:
         pass
-    # The sentence below says it; standard output holds nothing but the token.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    else:
+        # The host may make the member later, and signing needs no database: said, and not refused.
+        if settings.database_url and asyncio.run(_is_unknown(user_id, settings)):
+            typer.echo(f"bookconnect-dm: The host knows no member {user_id} so far.", err=True)
+        return user_id
     try:
         return asyncio.run(_find_user(user, settings))
     except Problem as problem:
@@ -119,6 +126,23 @@ def _why_not_found(problem: Problem, *, is_demo: bool) -> str:
         )
     todo = "start it (make demo)" if is_demo else "start it, or correct the address"
     return f"{whose} does not answer: {todo}, or give the member's id instead of the name."
+
+
+async def _is_unknown(user_id: UUID, settings: Settings) -> bool:
+    """Whether the database says so; one that does not answer says nothing."""
+    from bookconnect_dm.db import Database
+    from bookconnect_dm.errors import Problem
+    from bookconnect_dm.metrics import Metrics
+    from bookconnect_dm.store import Store
+
+    database = Database(settings.database_url, size=1, metrics=Metrics())
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            return await Store(database).sender(user_id) is None
+    except (Problem, TimeoutError):
+        return False
+    finally:
+        await database.close()
 
 
 async def _find_user(username: str, settings: Settings) -> UUID:
