@@ -113,6 +113,47 @@ def test_starting_with_somebody_who_is_being_erased_finds_nobody(
         )
 
 
+def _write_by_hand(world: World) -> UUID:
+    """A conversation of ada and ben that no function started, so that no pair knows it."""
+    row = world.db.run(
+        "with made as (insert into public.conversations (store_id) values (%s) returning id)"
+        " insert into public.conversation_participants (conversation_id, user_id)"
+        " select made.id, x.id from made, unnest(%s::uuid []) as x (id) returning conversation_id",
+        world.page_anchor,
+        [world.ada, world.ben],
+    )[0]
+    return UUID(str(row["conversation_id"]))
+
+
+def test_both_find_what_was_written_by_hand_at_once(world: World, crowd: list[Connection]) -> None:
+    members = [world.ada, world.ben] * (CROWD // 2)
+    acts = [_start(world.ben), _start(world.ada)] * (CROWD // 2)
+    for _ in range(ROUNDS):
+        written = _write_by_hand(world)
+        results = _at_once(crowd, members, acts)
+        assert [r for r in results if isinstance(r, psycopg.Error)] == []
+        rows = [r for r in results if not isinstance(r, psycopg.Error)]
+        assert {UUID(str(row["conversation_id"])) for row in rows} == {written}
+        assert {row["is_existing"] for row in rows} == {True}
+        _forget(world.db)
+
+
+def test_what_was_written_by_hand_is_not_found_with_somebody_who_is_being_erased(
+    world: World, crowd: list[Connection]
+) -> None:
+    _write_by_hand(world)
+    eraser, starter = crowd[0], crowd[1]
+    eraser.execute("delete from auth.users where id = %s", (world.ben,))
+    with ThreadPoolExecutor(1) as thread:
+        future = thread.submit(_at_once, [starter], [world.ada], [_start(world.ben)])
+        _wait_until_blocked(world.db, starter)
+        eraser.commit()
+        result = future.result(timeout=20)[0]
+    assert isinstance(result, psycopg.Error)
+    assert (result.sqlstate, result.diag.message_primary) == ("PT404", "USER_NOT_FOUND")
+    assert not world.db.run("select conversation_id from messaging.conversation_pairs")
+
+
 def _wait_until_blocked(db: Database, connection: Connection) -> None:
     pid = connection.info.backend_pid
     with db.connect(autocommit=True) as watcher:

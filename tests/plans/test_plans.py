@@ -149,6 +149,15 @@ QUERIES = {
         0,
         60,
     ),
+    # Nobody's pair: what both share is looked through once, here a busy member's and nobody's.
+    "start what is new": Query(
+        "select * from public.start_conversation(%s)",
+        (BUSY,),
+        by("conversation_pairs_pkey", "idx_participants_user_id"),
+        1_300,
+        500,
+        made("user", 1051),
+    ),
     # What a PostgREST client writes: the tables themselves.
     "table: newest page": Query(
         "select * from public.direct_messages where conversation_id = %s"

@@ -18,6 +18,36 @@ begin atomic
     where p.store_id = pair_conversation.store_id and p.low = least(one, other) and p.high = greatest(one, other);
 end;
 
+-- Whether these two take part in a conversation, and nobody else.
+create or replace function messaging.has_only(conversation_id uuid, one uuid, other uuid) returns boolean
+language sql stable
+begin atomic
+    select count(*) = 2 and bool_and(p.user_id in (one, other))
+    from public.conversation_participants as p
+    where p.conversation_id = has_only.conversation_id;
+end;
+
+-- The oldest conversation of exactly these two in a store that no pair knows, or null. What they share first, from an
+-- index and whatever the planner thinks: a busy member has a thousand conversations, and shares one or none.
+create or replace function messaging.unpaired_conversation(store_id uuid, one uuid, other uuid) returns uuid
+language sql stable
+begin atomic
+    with shared as materialized (
+        select a.conversation_id from public.conversation_participants as a where a.user_id = one
+        intersect
+        select b.conversation_id from public.conversation_participants as b where b.user_id = other
+    )
+
+    select c.id
+    from shared as s
+    inner join public.conversations as c on s.conversation_id = c.id
+    where c.store_id = unpaired_conversation.store_id
+        and not exists (select from messaging.conversation_pairs as k where k.conversation_id = c.id)
+        and messaging.has_only(c.id, one, other)
+    order by c.created_at, c.id
+    limit 1;
+end;
+
 -- The store in which these two are to talk: the one named, or the only one that they share. Somebody who does not
 -- exist and somebody of foreign stores are the same to the caller.
 create or replace function messaging.store_to_talk_in(caller uuid, recipient_id uuid, store_id uuid) returns uuid
@@ -76,13 +106,41 @@ exception
 end;
 $$;
 
+-- The conversation of exactly these two in a store that was written into the tables by hand, and so has no pair yet;
+-- the oldest of several. Gives it its pair, so that it is theirs from now on; null if there is none.
+-- Lock order: the pair's key, then (shared) the conversation: an erasure has ended before we look again, or it waits.
+create or replace function messaging.adopt_conversation(store_id uuid, one uuid, other uuid) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    v_id constant uuid := messaging.unpaired_conversation($1, $2, $3);
+begin
+    if v_id is null then
+        return null;
+    end if;
+    begin
+        insert into messaging.conversation_pairs as p (store_id, low, high, conversation_id)
+        values ($1, least($2, $3), greatest($2, $3), v_id)
+        on conflict do nothing;
+        if not messaging.has_only(v_id, $2, $3) then
+            raise foreign_key_violation;
+        end if;
+    exception
+        when foreign_key_violation then
+            return null;  -- one of the two was erased at this moment
+    end;
+    return messaging.pair_conversation($1, $2, $3);
+end;
+$$;
+
 create or replace function messaging.start_conversation(recipient_id uuid, store_id uuid)
 returns table (conversation_id uuid, is_existing boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_caller constant uuid := messaging.caller();
     v_store constant uuid := messaging.store_to_talk_in(v_caller, $1, $2);
-    v_id constant uuid := messaging.pair_conversation(v_store, v_caller, $1);
+    v_id constant uuid := coalesce(
+        messaging.pair_conversation(v_store, v_caller, $1), messaging.adopt_conversation(v_store, v_caller, $1)
+    );
 begin
     if v_id is not null then
         return query select v_id, true;
@@ -225,6 +283,8 @@ end;
 
 revoke all on function
 messaging.shared_stores(uuid, uuid), messaging.pair_conversation(uuid, uuid, uuid),
+messaging.has_only(uuid, uuid, uuid), messaging.unpaired_conversation(uuid, uuid, uuid),
+messaging.adopt_conversation(uuid, uuid, uuid),
 messaging.store_to_talk_in(uuid, uuid, uuid), messaging.make_conversation(uuid, uuid, uuid),
 messaging.start_conversation(uuid, uuid), public.start_conversation(uuid, uuid), messaging.can_message(uuid),
 messaging.search_members(text, int), public.search_members(text, int), messaging.find_member(text),

@@ -107,6 +107,31 @@ before update on public.direct_messages
 for each row when (pg_catalog.row_security_active('public.direct_messages'::regclass))
 execute function messaging.guard_message();
 
+-- The mission's own statement for hosts: `update direct_messages set is_deleted = true`, without a time. It counts as
+-- its sender's deletion and takes its time from the clock, so that everybody hears of it; what has expired already is
+-- swept. After the guard (the name's number), which gives a client's deletion its time.
+-- Lock order: the message, then its conversation, as in the guard; `delete_message` goes the other way round, so that
+-- PostgreSQL may end one of two who delete one message at the same moment (40P01).
+create or replace function messaging.date_deletion() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if new.retention_expires_at <= clock_timestamp() then
+        new.deleted_at := clock_timestamp();
+        return new;
+    end if;
+    update public.conversations as c
+    set position = greatest(clock_timestamp(), c.position + interval '1 microsecond')
+    where c.id = new.conversation_id
+    returning c.position into new.deleted_at;
+    return new;
+end;
+$$;
+
+create or replace trigger _110_date_deletion
+before update on public.direct_messages
+for each row when (new.is_deleted and not old.is_deleted and new.deleted_at is null)
+execute function messaging.date_deletion();
+
 -- The clock is the database's: a client that sets `updated_at` after a send, as the mission has it, changes nothing.
 create or replace function messaging.guard_conversation() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -279,7 +304,7 @@ for each statement execute function messaging.guard_hold_truncate();
 -- Trigger functions are called by their triggers alone.
 revoke all on function
 messaging.set_message_clock(), public.set_message_retention(), messaging.guard_message(),
-messaging.guard_conversation(), messaging.guard_participation(),
+messaging.date_deletion(), messaging.guard_conversation(), messaging.guard_participation(),
 messaging.after_participant_removed(), messaging.after_messages_removed(), messaging.guard_hold(),
 messaging.guard_hold_participants(), messaging.guard_hold_messages(), messaging.guard_hold_truncate()
 from public, anon, authenticated, service_role, bookconnect_dm_server;
