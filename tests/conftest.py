@@ -9,6 +9,7 @@ its cluster). Tests that kill PostgreSQL, or change roles, take `make_cluster`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ VERSIONS = {"pg18": 18, "pg15": 15}
 
 # Node comes in a wheel, beside the Python that runs the tests.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+# Programs that are started inherit what is ignored: SIGHUP, where this runs under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # `make proof` looks a hundred times harder. No deadline: machines of all kinds run this.
 hypothesis.settings.register_profile("test", deadline=None)

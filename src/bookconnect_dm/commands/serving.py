@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
-import structlog
 import typer
 
 from bookconnect_dm.commands.common import read_settings, say
@@ -98,6 +97,8 @@ def _demo_settings() -> Settings:
 
 
 def _user_id(user: str, settings: Settings, *, is_demo: bool) -> UUID:
+    import structlog
+
     from bookconnect_dm.errors import Problem
 
     # What is said here says it all; standard output holds nothing but the token.
