@@ -378,10 +378,12 @@ async def serve(settings: Settings, *, demo: bool = False) -> None:
     with contextlib.closing(_listen(settings.host, settings.port)) as listener:
         await app.start()
         _calm_garbage_collection()
-        try:
-            await _Uvicorn(_uvicorn_config(app)).serve(sockets=[listener])
-        finally:
-            await app.stop()
+        uvicorn_ = _Uvicorn(_uvicorn_config(app))
+        with uvicorn_.told_by_signals():
+            try:
+                await uvicorn_.serve(sockets=[listener])
+            finally:
+                await app.stop()
 
 
 def _calm_garbage_collection() -> None:
@@ -419,7 +421,16 @@ class _Uvicorn(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stops on a signal, and gives the handlers back."""
+        """Nothing: it would give the handlers back before all is put in order."""
+        yield
+
+    @contextlib.contextmanager
+    def told_by_signals(self) -> Iterator[None]:
+        """Stops on a signal, and gives the handlers back in the end.
+
+        A second one, which closes sockets at once, must not cut short what comes after that: the
+        slot that is dropped, and sends that are stored.
+        """
         wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {one: signal.signal(one, self._on_signal) for one in wanted}
         try:

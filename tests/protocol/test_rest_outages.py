@@ -255,6 +255,17 @@ async def test_sigterm_sends_1012_and_ends_quietly(own: World, client: Client) -
     assert slots == []
 
 
+def test_who_is_told_to_stop_again_and_again_still_drops_its_slot(own: World) -> None:
+    with running_server(own.db) as server:
+        assert server.process is not None
+        while server.process.poll() is None:
+            server.signal(signal.SIGTERM)
+            time.sleep(0.002)
+        assert "Traceback" not in server.log
+    slots = "select slot_name from pg_replication_slots where database = current_database()"
+    assert own.db.run(slots) == []
+
+
 def test_a_stopping_server_finishes_what_it_has_begun(own: World, client: Client) -> None:
     conversation = own.converse(own.ada, own.ben)
     with running_server(own.db) as server:
