@@ -266,7 +266,8 @@ class Connection:
             try:
                 found = await self._door.store.membership(UUID(subscriber.user_id))
             except Problem as problem:
-                if newcomer is not None:
+                # Behind too much of his own he waits: that will be done.
+                if newcomer is not None and problem.code != "RATE_LIMIT_EXCEEDED":
                     self._say(error_frame(problem))
                     self._end(RESTARTING, "not available right now")
                     return

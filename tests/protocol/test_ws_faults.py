@@ -403,3 +403,29 @@ async def test_members_who_come_and_go_quickly_cost_no_connections(
     for _ in range(5):
         await asyncio.gather(*(come_and_go() for _ in range(10)))
     assert connects() - before <= 10  # the pool's size
+
+
+async def test_a_member_who_has_too_much_under_way_is_let_in_when_it_is_done(
+    own: World,
+) -> None:
+    """His line is full of what waits for a lock; another device of his comes meanwhile."""
+    with running_server(own.db) as server:
+        token = token_for(own.ada)
+        async with live(server.socket_url, token) as one, live(server.socket_url, token) as two:
+            with own.db.as_superuser() as migration:
+                migration.execute("lock table public.direct_messages")
+                for socket in (one, two):
+                    for n in range(64):
+                        await socket.say("delete", ref=n, id=str(uuid4()))
+                waits = "select 1 from pg_locks where not granted"
+                while not own.db.run(waits):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                third = asyncio.create_task(_is_let_in(server.socket_url, token))
+                await asyncio.sleep(0.3)
+                migration.rollback()
+            assert await third
+
+
+async def _is_let_in(url: str, token: str) -> bool:
+    async with live(url, token) as socket:
+        return bool(socket.ready["type"] == "ready")
