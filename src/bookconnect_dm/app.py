@@ -22,6 +22,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -84,32 +85,17 @@ class Server:
         self.settings = settings
         self._is_demo = demo
         self.metrics = Metrics()
-        prepared = settings.prepared_statements == "auto"
-        outage = Outage()
-        self._reads = Database(
+        database = partial(
+            Database,
             settings.database_url,
-            size=settings.pool_size - WRITER_CONNECTIONS - FEED_CONNECTIONS,
             metrics=self.metrics,
-            prepared_statements=prepared,
-            outage=outage,
+            prepared_statements=settings.prepared_statements == "auto",
+            outage=Outage(),
         )
-        self._writes = Database(
-            settings.database_url,
-            size=WRITER_CONNECTIONS,
-            metrics=self.metrics,
-            prepared_statements=prepared,
-            name="bookconnect-dm writer",
-            outage=outage,
-        )
+        self._reads = database(size=settings.pool_size - WRITER_CONNECTIONS - FEED_CONNECTIONS)
+        self._writes = database(size=WRITER_CONNECTIONS, name="bookconnect-dm writer")
         # Everybody's delivery waits for its answers, so they wait for nobody.
-        self._looks = Database(
-            settings.database_url,
-            size=FEED_CONNECTIONS,
-            metrics=self.metrics,
-            prepared_statements=prepared,
-            name="bookconnect-dm feed",
-            outage=outage,
-        )
+        self._looks = database(size=FEED_CONNECTIONS, name="bookconnect-dm feed")
         self.store = Store(self._reads)
         self.writer = Writer(
             self._writes, metrics=self.metrics, waiting_limit=settings.limits.waiting_sends

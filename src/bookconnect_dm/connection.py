@@ -237,7 +237,7 @@ class Connection:
         if subscriber is None:
             return
         try:
-            wider = hub.widens(subscriber, wanted)
+            wider = hub.begin_widening(subscriber, wanted)
             snapshot = await self._door.store.snapshot() if wider else None
             hub.narrow(subscriber, wanted, snapshot)
         except Problem as problem:
@@ -245,7 +245,7 @@ class Connection:
         else:
             self._say(wire.AckFrame(ref=frame.ref))
         finally:
-            hub.stop_remembering(subscriber)
+            hub.end_widening(subscriber)
 
     # -- joining
 

@@ -176,11 +176,13 @@ class Hub:
             if not snapshot.shows(published.transaction.xid):
                 self._replay(subscriber, published)
 
-    def widens(self, subscriber: Subscriber, conversation_ids: Iterable[UUID] | None) -> bool:
+    def begin_widening(
+        self, subscriber: Subscriber, conversation_ids: Iterable[UUID] | None
+    ) -> bool:
         """Whether `narrow` to these would let in what is kept from him now.
 
         Then the hub remembers for him: read a snapshot next and give it to `narrow`, and call
-        `stop_remembering` whatever happens.
+        `end_widening` whatever happens.
         """
         before, only = subscriber.only, _only(conversation_ids)
         wider = before is not None and (only is None or not only <= before)
@@ -212,8 +214,8 @@ class Hub:
             if not seen.shows(published.transaction.xid):
                 self._replay_frames(subscriber, published, let_in)
 
-    def stop_remembering(self, subscriber: Subscriber) -> None:
-        """What `widens` began is over. Harmless when it began nothing."""
+    def end_widening(self, subscriber: Subscriber) -> None:
+        """What `begin_widening` began is over. Harmless when it began nothing."""
         if subscriber.is_admitted:
             self._pending.pop(subscriber, None)
 

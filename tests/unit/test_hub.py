@@ -163,13 +163,13 @@ def test_a_socket_that_widens_gets_what_its_sync_may_not_be_shown_yet() -> None:
     ada, _ = connect(hub, ADA, C1, C2)
     hub.narrow(ada, [C2])
     hub.publish(transaction(4, message(C1, 1)))
-    assert hub.widens(ada, None)
+    assert hub.begin_widening(ada, None)
     # While the snapshot is read: 5 is committed in it, 6 is still running, 7 begins later.
     hub.publish(transaction(5, message(C1, 2)))
     hub.publish(transaction(6, message(C1, 3), message(C2, 4)))
     hub.publish(transaction(7, message(C1, 5), join=[(C3, ADA), (C3, BEN)]))
     hub.narrow(ada, None, "6:7:6")
-    hub.stop_remembering(ada)
+    hub.end_widening(ada)
     hub.publish(transaction(8, message(C1, 6)))
     heard = got(ada)
     texts = [f["message"]["content"] for f in heard if f["type"] == "message"]
@@ -181,13 +181,13 @@ def test_what_is_wanted_already_is_not_brought_twice_by_a_wider_choice() -> None
     hub = Hub()
     ada, _ = connect(hub, ADA, C1, C2, C3)
     hub.narrow(ada, [C1])
-    assert not hub.widens(ada, [])
-    assert hub.widens(ada, [C2])  # another is not less
+    assert not hub.begin_widening(ada, [])
+    assert hub.begin_widening(ada, [C2])  # another is not less
     hub.publish(transaction(5, message(C1, 1), message(C2, 2), message(C3, 3)))
     hub.narrow(ada, [C1, C2], NOTHING_RUNS)
-    hub.stop_remembering(ada)
+    hub.end_widening(ada)
     assert [f["message"]["content"] for f in got(ada)] == ["text 1", "text 2"]
-    assert not hub.widens(ada, [C1])
+    assert not hub.begin_widening(ada, [C1])
 
 
 def test_a_gap_while_a_socket_widens_makes_it_a_newcomer_who_gets_all() -> None:
@@ -195,10 +195,10 @@ def test_a_gap_while_a_socket_widens_makes_it_a_newcomer_who_gets_all() -> None:
     ada, _ = connect(hub, ADA, C1, C2)
     ben, _ = connect(hub, BEN, C1)
     hub.narrow(ada, [C2])
-    assert hub.widens(ada, None)
+    assert hub.begin_widening(ada, None)
     hub.resync_all()
     hub.narrow(ada, None, NOTHING_RUNS)
-    hub.stop_remembering(ada)
+    hub.end_widening(ada)
     hub.publish(transaction(6, message(C1, 1)))
     for socket, user in ((ada, ADA), (ben, BEN)):
         members = {C1: frozenset({ADA, BEN}), C2: frozenset({user})}
@@ -210,10 +210,10 @@ def test_remembering_for_one_that_widens_ends() -> None:
     hub = Hub()
     ada, _ = connect(hub, ADA, C1)
     hub.narrow(ada, [C2])
-    assert hub.widens(ada, None)
+    assert hub.begin_widening(ada, None)
     for number in range(hub_module.RECENT + 50):
         hub.publish(transaction(5 + number, message(C1, number)))
-    hub.stop_remembering(ada)
+    hub.end_widening(ada)
     hub.publish(transaction(2_000, message(C1, 1)))
     hub.narrow(ada, None, NOTHING_RUNS)
     assert len(got(ada)) == hub_module.RECENT
