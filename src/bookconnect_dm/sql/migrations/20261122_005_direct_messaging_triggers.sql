@@ -84,7 +84,7 @@ for each row execute function public.set_message_retention();
 -- A policy cannot compare the old row with the new one. No client is granted these updates; where a host grants them
 -- all the same, they fire for whoever is under row-level security (clients), never for our own functions.
 
--- Soft deletion and nothing else; its time comes from the conversation's clock, whatever the client says.
+-- Soft deletion and nothing else; its time comes from the conversation's clock (below), whatever the client says.
 create or replace function messaging.guard_message() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -94,10 +94,7 @@ begin
         (old.id, old.conversation_id, old.sender_id, old.content, old.sent_at, old.retention_expires_at) then
         raise exception 'A message never changes; its sender can delete it once.' using errcode = '42501';
     end if;
-    update public.conversations as c
-    set position = greatest(clock_timestamp(), c.position + interval '1 microsecond')
-    where c.id = old.conversation_id
-    returning c.position into new.deleted_at;
+    new.deleted_at := null;
     return new;
 end;
 $$;
@@ -109,8 +106,8 @@ execute function messaging.guard_message();
 
 -- The mission's own statement for hosts: `update direct_messages set is_deleted = true`, without a time. It counts as
 -- its sender's deletion and takes its time from the clock, so that everybody hears of it; what has expired already is
--- swept. After the guard (the name's number), which gives a client's deletion its time.
--- Lock order: the message, then its conversation, as in the guard; `delete_message` goes the other way round, so that
+-- swept. After the guard (the name's number), which takes a client's time away.
+-- Lock order: the message, then its conversation; `delete_message` goes the other way round, so that
 -- PostgreSQL may end one of two who delete one message at the same moment (40P01).
 create or replace function messaging.date_deletion() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
