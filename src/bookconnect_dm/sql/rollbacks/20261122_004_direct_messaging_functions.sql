@@ -18,6 +18,7 @@ drop function if exists messaging.find_user (text);
 drop function if exists messaging.profile (uuid);
 drop function if exists messaging.membership (uuid);
 drop function if exists messaging.send_batch (uuid [], uuid [], uuid [], text []);
+drop function if exists messaging.just_stored (uuid [], uuid []);
 drop function if exists messaging.send_one (uuid, uuid, uuid, text, int);
 drop function if exists messaging.become (uuid);
 drop function if exists messaging.speak_as (uuid);
