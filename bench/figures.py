@@ -51,7 +51,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line or a row of bars in a chart."""
+    """The bars of one colour."""
 
     name: str
     points: list[tuple[float | str, float]]
@@ -59,15 +59,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """What is drawn: bars over names, or lines over numbers."""
+    """What is drawn: for each name a bar of each series."""
 
     name: str
     title: str
     unit: str
     series: list[Series]
-    kind: str = "bars"
-    x_is: str = ""
-    logarithmic: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import charts
 from bench.charts import brief
-from bench.figures import Figure, Report
+from bench.figures import Chart, Figure, Report, Series
 from bench.stats import median, spread
 
 __all__ = ["RUNS", "as_text", "write"]
@@ -27,6 +27,9 @@ RUNS = {
 }
 GROWTH = ("everyday", "share-300", "full")
 """By the size of the store: a tenth, three tenths, the whole year."""
+
+COST = (", p95", "a message, 500 members")
+"""How the names of those figures end that the chart of growth shows."""
 
 HEAD = """\
 # Benchmarks
@@ -80,7 +83,9 @@ def write(results: Path, docs: Path, *, order: list[str]) -> list[Path]:
         lines += ["Nothing was measured yet.", ""]
     else:
         lines += _mission(runs)
-        lines += _growth({run.name: run for run in runs})
+        told, drawn = _growth({run.name: run for run in runs}, pictures)
+        lines += told
+        written += drawn
         lines += ["## Each scenario", ""]
         for name in order:
             for run in runs:
@@ -163,30 +168,47 @@ def _mission(runs: list[Run]) -> list[str]:
     return [*lines, ""]
 
 
-def _growth(runs: dict[str, Run]) -> list[str]:
+def _growth(runs: dict[str, Run], pictures: Path) -> tuple[list[str], list[Path]]:
     """What was measured in stores of several sizes: the target is 1.3 from a tenth to the whole."""
     shown = [runs[name] for name in GROWTH if name in runs and "reads" in runs[name].reports]
     if len(shown) < 2:
-        return []
-    sizes = [run.reports["reads"].size.split(" ", 1)[0] for run in shown]
+        return [], []
+    sizes = [run.reports["reads"].size.split(" ", 1)[0] + " messages" for run in shown]
     lines = [
         "## From a small store to a large one",
         "",
-        "| what | " + " | ".join(f"{size} messages" for size in sizes) + " | last to first |",
+        "| what | " + " | ".join(sizes) + " | last to first |",
         "|---|" + "---|" * (len(shown) + 1),
     ]
+    costs: list[tuple[str, list[float]]] = []
+    for what, found in _in_all(shown):
+        values = [median(one.values) for one in found]
+        cells = [f"{brief(value)} {found[0].unit}" for value in values]
+        ratio = brief(values[-1] / values[0]) if values[0] else ""
+        lines.append(f"| {what} | {' | '.join(cells)} | {ratio} |")
+        if found[0].unit == "ms" and values[0] and what.endswith(COST):
+            costs.append((what, values))
+    chart = Chart(
+        name="growth", title="Cost of an operation as the store grows",
+        unit="times that in the smallest store",
+        series=[
+            Series(name=size, points=[(what, values[at] / values[0]) for what, values in costs])
+            for at, size in enumerate(sizes)
+        ],
+    )  # fmt: skip
+    path = pictures / "bench-growth.svg"
+    path.write_text(charts.draw(chart), "utf-8")
+    return [*lines, "", f"![{chart.title}](images/{path.name})", ""], [path]
+
+
+def _in_all(runs: list[Run]) -> Iterator[tuple[str, list[Figure]]]:
+    """Each figure that every one of these runs has, by its name."""
     for scenario in ("reads", "latency", "saturation"):
         by_name: dict[str, list[Figure]] = {}
-        for run in shown:
+        for run in runs:
             for one in run.reports[scenario].figures if scenario in run.reports else ():
                 by_name.setdefault(one.what, []).append(one)
-        for what, found in by_name.items():
-            if len(found) == len(shown):
-                values = [median(one.values) for one in found]
-                cells = [f"{brief(value)} {found[0].unit}" for value in values]
-                ratio = brief(values[-1] / values[0]) if values[0] else ""
-                lines.append(f"| {what} | {' | '.join(cells)} | {ratio} |")
-    return [*lines, ""]
+        yield from ((what, found) for what, found in by_name.items() if len(found) == len(runs))
 
 
 def _scenario(run: Run, report: Report, machine: dict[str, str]) -> list[str]:
