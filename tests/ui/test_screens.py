@@ -215,3 +215,26 @@ def test_two_tabs_of_one_browser_send_what_waits_once(paper: OpenPaper) -> None:
     ada.say("And live")
     expect(bubbles).to_have_text(["Hello", "Written in the first tab", "And live"])
     expect(ada.row("Ben").locator(".badge")).to_have_count(0)
+
+
+@SCREENS
+def test_only_the_newest_of_mine_says_what_became_of_it(
+    paper: OpenPaper, given: dict[str, Any]
+) -> None:
+    """Also when nothing else about the one before it has changed."""
+    shop = PaperShop()
+    talk = shop.converse(shop.ben)
+    shop.put(talk, shop.ada, "An hour ago", at=now() - timedelta(hours=1))
+    ada = paper(shop, **given).enter(talk)
+    states = ada.thread.locator(".line:has([data-state=sent]) .bubble")
+    expect(states).to_have_text(["An hour ago"])
+    # While the Tab key's stop stays where it is, and what came was written on another device.
+    ada.bubbles.first.focus()
+    shop.say(talk, shop.ada, "Now")
+    expect(states).to_have_text(["Now"])
+    expect(ada.thread.locator("[data-state]")).to_have_count(1)
+    newest = shop.messages[talk].pop()
+    gone = {"id": newest["id"], "conversation_id": talk, "deleted_at": shop.later()}
+    shop.tell({"type": "message_deleted", **gone})
+    expect(states).to_have_text(["An hour ago"])
+    expect(ada.bubbles).to_have_count(1)

@@ -184,8 +184,8 @@ export class BookconnectThread extends LitElement {
     const today = dayOf(state.now_ms, this.voice.place);
     const soon = toWire(state.now_ms + EXPIRY_SHOWN_MS);
     return repeat(partsOf(this.#chunks), ({ key }) => key, ({ key, chunks }) => html`<div class="part ${key && 'far'}">${repeat(chunks, ({ key }) => key, (chunk) => html`<ol class="chunk">${unchanged(
-      [chunk, ...this.#about(chunk, state, held, tab_stop, soon), this.voice, this.name, today],
-      () => repeat(chunk.items, keyOf, (item) => this.#item(item, state, held, tab_stop)),
+      chunk.items, [...this.#about(chunk, state, held, tab_stop, soon), this.voice, this.name, today],
+      (item) => this.#item(item, state, held, tab_stop), keyOf,
     )}</ol>`)}</div>`);
   }
 
@@ -194,7 +194,7 @@ export class BookconnectThread extends LitElement {
     const timed = waits || soonest < soon;
     return [
       ids.has(this.active_id) && this.active_id, ids.has(tab_stop ?? '') && tab_stop, held !== null && ids.has(held.message_id) && held.seen,
-      held !== null && ids.has(held.message_id), timed && state.now_ms, timed && state.link,
+      held !== null && ids.has(held.message_id) && held.message_id, timed && state.now_ms, timed && state.link,
     ];
   }
 

@@ -1,23 +1,27 @@
 /**
- * In charge of: leaving a piece of the page alone while what it was made from is the same.
+ * In charge of: leaving a piece of the page alone while what it was made from is the same, and the lines in it that are the same while others are not.
  * Knows about: Lit's directives. Does not know about: what the piece shows.
  */
-import { Directive, directive, noChange } from '../vendor/lit.js';
+import { Directive, directive, noChange, repeat } from '../vendor/lit.js';
+
+/** @template T @typedef {[items: T[], about: unknown[], make: (item: T) => unknown, keyOf: (item: T) => unknown]} Given */
 
 class Unchanged extends Directive {
   /** @type {unknown[]} */
-  #made_from = [];
-  #made = false;
+  #items = [];
+  /** @type {unknown[]} */
+  #about = [];
 
-  /** @param {unknown} _part @param {[unknown[], () => unknown]} given */
-  update(_part, [made_from, make]) {
-    const same = this.#made && made_from.length === this.#made_from.length && made_from.every((one, at) => one === this.#made_from[at]);
-    if (same) return noChange;
-    this.#made_from = made_from;
-    this.#made = true;
-    return make();
+  /** @param {unknown} _part @param {Given<any>} given */
+  update(_part, [items, about, make, keyOf]) {
+    const [held, was] = [this.#items, this.#about];
+    [this.#items, this.#about] = [items, about];
+    if (about.length !== was.length || about.some((one, at) => one !== was[at])) return repeat(items, keyOf, make);
+    if (items === held) return noChange;
+    const stays = new Set(held);
+    return repeat(items, keyOf, (item) => (stays.has(item) ? noChange : make(item)));
   }
 }
 
-/** What `make` makes; it is called only when something in `made_from` is another than the last time. */
-export const unchanged = /** @type {(made_from: unknown[], make: () => unknown) => unknown} */ (directive(Unchanged));
+/** A line for each of the items. `make` is called for those that are new, and for all when something in `about` is another than the last time. */
+export const unchanged = /** @type {<T>(...given: Given<T>) => unknown} */ (directive(Unchanged));

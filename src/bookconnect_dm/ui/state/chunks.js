@@ -15,8 +15,8 @@
  * @property {number} place  which of its part it is, from the newest on
  */
 
-/** So many messages are a piece: what a frame puts on top, and what is made anew at the seam. */
-export const MOST = 13;
+/** So many messages are a piece: what a frame puts on top. A page of fifty is three of them. */
+export const MOST = 17;
 /** So many pieces are a part. The browser looks at each part in each frame, and lays one out as a whole. */
 const PIECES = 3;
 /** On top of so many, pieces are far: need not be laid out while they are out of sight. It is decided once: what is on screen would jump if its height became a guess. */

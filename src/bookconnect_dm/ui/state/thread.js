@@ -3,13 +3,12 @@
  * Knows about: sent_at as the order, ids that must never come back.
  * Does not know about: positions, rows of the inbox, the network.
  */
+import { MOST } from './chunks.js';
 import { emptyThread } from './initial.js';
 
 /** @typedef {import('./types.js').Message} Message */
 /** @typedef {import('./types.js').Thread} Thread */
 /** @typedef {{messages: Message[], next_cursor: string | null, has_more: boolean, goes_on?: boolean}} Page */
-
-const SLICE = 13;
 
 /** @param {Message} one @param {Message} other */
 const bySentAt = (one, other) => (one.sent_at < other.sent_at ? -1 : Number(one.sent_at > other.sent_at));
@@ -65,8 +64,8 @@ export function trimmed(thread, keep) {
 export function slicesOf(page) {
   const slices = [];
   let end = page.messages.length;
-  for (; end > SLICE; end -= SLICE) {
-    const messages = page.messages.slice(end - SLICE, end);
+  for (; end > MOST; end -= MOST) {
+    const messages = page.messages.slice(end - MOST, end);
     slices.push({ messages, has_more: true, next_cursor: messages[0].sent_at, goes_on: true });
   }
   return [...slices, { ...page, messages: page.messages.slice(0, end) }];

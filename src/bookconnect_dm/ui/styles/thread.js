@@ -197,7 +197,7 @@ export const lines = css`
   .far {
     content-visibility: auto;
     /* About as high as so many messages are, until they have been seen. */
-    contain-intrinsic-block-size: auto 1800px;
+    contain-intrinsic-block-size: auto 2300px;
   }
   .line {
     display: flex;
