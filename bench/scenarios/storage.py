@@ -41,8 +41,10 @@ def play(bench: Bench) -> Report:
         " a store that has been swept for months has some free space more.",
         size=f"{store.messages:,} messages, scaled to {STEADY:,}",
         figures=[
-            Figure(what="messages with their indexes", unit="MB", values=[total], target=700.0,
-                   note="the mission estimates 650"),
+            Figure(what="messages with their indexes", unit="MB", values=[total],
+                   target=700.0 if bench.size.is_full else None,
+                   note="the mission estimates 650" if bench.size.is_full else
+                   "fewer of a smaller store's messages share an index key than the mission's"),
             Figure(what="bytes a message", unit="bytes", values=[sum(row.values())]),
         ],
         charts=[Chart(name="storage", title="Bytes a message", unit="bytes", series=[

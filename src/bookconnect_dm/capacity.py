@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from bookconnect_dm import pages
@@ -35,6 +36,9 @@ WORKER_CONNECTIONS: Final = 1
 OPERATOR_CONNECTIONS: Final = 3
 """For migrate, doctor and somebody with psql."""
 
+SLOTS_A_DAY: Final = 24 * 60 / 5
+"""`messaging.expiry_slot` rounds to five minutes."""
+
 _UUID: Final[Column] = (16, 1)
 _TIME: Final[Column] = (8, 8)
 _BOOL: Final[Column] = (1, 1)
@@ -51,7 +55,7 @@ ENTRIES: Final[Mapping[str, int]] = {
     "idx_messages_retention_expires": BY_EXPIRY,
     "idx_messages_deletions": BY_CONVERSATION,
 }
-"""Size of an entry of each index that grows by itself: those of messages."""
+"""Size of an entry with its own key, of each index that grows by itself: those of messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,9 +274,12 @@ def _messages(plan: Plan, life: _Life) -> list[Relation]:
     heap = pages.heap_bytes(life.stored, row, varies=True) * (1 + life.dead_share)
     with_dead = life.stored * (1 + life.dead_share)
 
-    def index(title: str, entry: int, grown: float, entries: float = life.stored) -> Relation:
+    def index(title: str, entry: float, grown: float, entries: float = life.stored) -> Relation:
         return Relation(title, name, entries, grown, pages.btree_bytes(entries, entry, IN_ORDER))
 
+    by_sender = pages.shared_entry(BY_SENDER, plan.messages_per_day)
+    together = _expire_together(plan, life)
+    by_expiry = pages.shared_entry(BY_EXPIRY, together)
     deletions = plan.deleted_share * life.readable
     return [
         Relation(name, name, life.stored, heap, heap),
@@ -282,17 +289,17 @@ def _messages(plan: Plan, life: _Life) -> list[Relation]:
         ),
         index(
             "idx_messages_sender_id",
-            BY_SENDER,
+            by_sender,
             pages.btree_bytes(
                 with_dead,
-                BY_SENDER,
-                pages.fill_of_runs(life.stored / max(1, plan.members), BY_SENDER),
+                by_sender,
+                pages.fill_of_runs(life.stored / max(1, plan.members), by_sender),
             ),
         ),
         index(
             "idx_messages_retention_expires",
-            BY_EXPIRY,
-            pages.btree_bytes(with_dead, BY_EXPIRY, _fill_by_expiry(plan)),
+            by_expiry,
+            pages.btree_bytes(with_dead, by_expiry, _fill_by_expiry(plan, together)),
         ),
         index(
             "idx_messages_deletions",
@@ -314,14 +321,32 @@ def _key_bytes(plan: Plan, life: _Life) -> float:
     return pages.btree_bytes(plan.messages * (days + old), MESSAGE_KEY, IN_ORDER)
 
 
-def _fill_by_expiry(plan: Plan) -> float:
+def _expire_together(plan: Plan, life: _Life) -> float:
+    """How many messages share a slot of the index by expiry, on average.
+
+    Soon messages of all tiers expire, later those of the longer ones only.
+    """
+    known = {tier: (max(0.0, days - plan.days), days) for tier, days in PERIODS.items()}
+    slots = 0.0
+    for since, until in pairwise(sorted({day for pair in known.values() for day in pair})):
+        share = sum(
+            plan.shares[tier] for tier, (first, last) in known.items() if first <= since < last
+        )
+        # Written at any time of the day, independently (Poisson): some slots stay empty.
+        filled = 1 - math.exp(-plan.messages * share / SLOTS_A_DAY)
+        slots += (until - since) * SLOTS_A_DAY * filled
+    return life.readable / slots if slots else 1.0
+
+
+def _fill_by_expiry(plan: Plan, together: float) -> float:
     """A stream of entries for each tier, each at one place that moves on.
 
-    For keys of up to 16 bytes PostgreSQL leaves full leaves behind such a place; but not where the
-    stream passes through what another tier has left there half a year before.
+    For keys of up to 16 bytes PostgreSQL leaves full leaves behind such a place; but only where all
+    entries are of one size (none is shared), and not where the stream passes through what another
+    tier has left there half a year before.
     """
     meeting = PERIODS["privileged"] - PERIODS["free"]
-    return HALF_FULL if plan.days > meeting else IN_ORDER
+    return HALF_FULL if together > 2 or plan.days > meeting else IN_ORDER
 
 
 def _by_conversation_bytes(plan: Plan, life: _Life) -> float:

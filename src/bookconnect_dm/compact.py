@@ -75,11 +75,11 @@ async def look(db: Direct) -> list[Index]:
         Index(
             name,
             size,
-            pages.btree_bytes(entries, ENTRIES[name], pages.IN_ORDER),
+            pages.btree_bytes(entries, pages.shared_entry(ENTRIES[name], run), pages.IN_ORDER),
             statement,
             entries,
         )
-        for name, size, entries, statement in await db.rows("message_indexes")
+        for name, size, entries, run, statement in await db.rows("message_indexes")
         if name in ENTRIES  # the host's own are his
     ]
 

@@ -26,6 +26,7 @@ __all__ = [
     "heap_row",
     "index_entry",
     "posting_bytes",
+    "shared_entry",
     "text",
     "toast_bytes",
 ]
@@ -44,6 +45,8 @@ TOAST_POINTER: Final = (18, 1)
 """What stands in the row then."""
 _TOAST_CHUNK: Final = 1996
 _ROWS_TO_PACK: Final = 60
+_LISTED: Final = ((PAGE - _PAGE_HEADER - _BTREE_SPECIAL) // 6 - 24) // 6
+"""How many entries share a key at most (a posting list); more have it several times."""
 
 IN_ORDER: Final = 0.9
 """How full leaves are whose entries come at the end (B-tree's fillfactor), or after REINDEX."""
@@ -94,13 +97,21 @@ def heap_bytes(rows: float, row: float, *, fillfactor: int = 100, varies: bool =
     return math.ceil(rows / (per_page if varies else math.floor(per_page))) * PAGE
 
 
-def entries_in_leaf(entry: int) -> float:
+def shared_entry(entry: int, run: float) -> float:
+    """What each of `run` entries with one key takes: the key once and 6 bytes for each of them."""
+    run = min(run, _LISTED)
+    if run < 2:
+        return entry
+    return (entry + aligned(math.ceil(6 * run)) + _POINTER) / run - _POINTER
+
+
+def entries_in_leaf(entry: float) -> float:
     """How many entries a full leaf holds beside its high key."""
     room = PAGE - _PAGE_HEADER - _BTREE_SPECIAL
     return room / (entry + _POINTER) - 1
 
 
-def btree_bytes(entries: float, entry: int, fill: float) -> float:
+def btree_bytes(entries: float, entry: float, fill: float) -> float:
     """Size of a B-tree: its leaves, the levels above them (a pivot for each page) and page 0."""
     per_page = entries_in_leaf(entry)
     level = math.ceil(entries / (per_page * fill))
@@ -111,7 +122,7 @@ def btree_bytes(entries: float, entry: int, fill: float) -> float:
     return pages * PAGE
 
 
-def fill_of_runs(run: float, entry: int) -> float:
+def fill_of_runs(run: float, entry: float) -> float:
     """How full leaves are when entries come at the ends of many runs of `run` entries each.
 
     The end of a long run lies in a leaf of its own, which splits in two when it is full; the half
@@ -143,6 +154,5 @@ def toast_bytes(size: int) -> float:
 def posting_bytes(entries: float) -> float:
     """Size of a B-tree in which all entries have one key: lists of 6 bytes an entry (posting)."""
     room = PAGE - _PAGE_HEADER - _BTREE_SPECIAL
-    listed = (room // 6 - 24) // 6
-    page = (room // (listed * 6 + 24 + _POINTER)) * listed
+    page = (room // (_LISTED * 6 + 24 + _POINTER)) * _LISTED
     return PAGE * (2 + math.floor(entries / page))

@@ -81,6 +81,30 @@ def test_a_database_where_the_workers_runs_were_a_migration_of_their_own(pg: Dat
     assert len(down(pg, to=4)) == 2
 
 
+def test_a_database_whose_indexes_are_by_the_exact_expiry(world: World) -> None:
+    """As it was before 0.1.0 was out: it gets the ones by a rounded time, and keeps its rows."""
+    message = world.send(world.ada, world.converse(world.ada, world.ben), "still here")
+    with world.db.connect() as owner:
+        owner.execute("""
+            drop index public.idx_messages_sender_id, public.idx_messages_retention_expires;
+            create index idx_messages_sender_id
+            on public.direct_messages (sender_id, retention_expires_at);
+            create index idx_messages_retention_expires
+            on public.direct_messages (is_deleted, retention_expires_at);
+            update messaging.migrations
+            set checksum = 'fdf3b31ddc9c7b15f6ef01fdd2da7a697efdd2be8ff6c784a05ec5da5bb66fbb'
+            where name like '%_003_%';
+            update messaging.expected_objects as e set definition = c.definition
+            from messaging.catalog() as c where (e.kind, e.name) = (c.kind, c.name)
+        """)
+    up(world.db)
+    assert findings(world.db) == []
+    assert up(world.db) == []
+    rounded = world.db.run("select from pg_indexes where indexdef like '%date_bin%'")
+    assert len(rounded) == 2
+    assert world.db.run("select id from public.direct_messages") == [{"id": message}]
+
+
 def test_down_refuses_to_lose_messages_and_prints_the_backup_command(world: World) -> None:
     conversation = world.converse(world.ada, world.ben)
     for n in range(3):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from bookconnect_dm.db import load_queries
 from tests.helpers.plans import Explained, PlanMode, explain
 from tests.helpers.postgres import Cluster, Database
 
@@ -52,6 +54,7 @@ def by(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
+ADMIN = load_queries((files("bookconnect_dm") / "sql" / "admin.sql").read_text("utf-8"))
 HISTORY = by("idx_messages_conversation_sent")
 INBOX = by("idx_participants_user_id", "idx_messages_conversation_sent")
 CONVERSATIONS = by("conversations")
@@ -335,16 +338,7 @@ def test_cascades_use_the_indexes_made_for_them(year: Database) -> None:
 def test_the_sweep_uses_the_index_made_for_it(year: Database) -> None:
     """By what a worker runs, as the owner: the same statements as in the cleaner's functions."""
     with year.connect() as owner:
-        plan = owner.execute(
-            "explain (format json) select m.id from public.direct_messages as m"
-            " where not m.is_deleted and m.retention_expires_at < now()"
-            " order by m.retention_expires_at limit 2000"
-        ).fetchone()
-        mine = owner.execute(
-            "explain (format json) select m.id from public.direct_messages as m"
-            " where m.sender_id = %s and m.retention_expires_at >= '-infinity'"
-            " order by m.retention_expires_at, m.id limit 2000",
-            (BUSY,),
-        ).fetchone()
+        plan = owner.execute(ADMIN["plan_sweep"]).fetchone()
+        mine = owner.execute(ADMIN["plan_recalculation"], {"id": BUSY}).fetchone()
     assert "idx_messages_retention_expires" in str(plan)
     assert "idx_messages_sender_id" in str(mine)

@@ -428,16 +428,17 @@ select p.user_id from public.conversation_participants as p where p.conversation
 explain (format json)
 select m.id
 from public.direct_messages as m
-where not m.is_deleted and m.retention_expires_at < now()
-order by m.retention_expires_at
+where not m.is_deleted
+    and messaging.expiry_slot(m.retention_expires_at) <= now() and m.retention_expires_at < now()
+order by messaging.expiry_slot(m.retention_expires_at), m.retention_expires_at
 limit 2000;
 
 -- name: plan_recalculation
 explain (format json)
 select m.id
 from public.direct_messages as m
-where m.sender_id = %(id)s and m.retention_expires_at >= '-infinity'
-order by m.retention_expires_at, m.id
+where m.sender_id = %(id)s and messaging.expiry_day(m.retention_expires_at) >= '-infinity'
+order by messaging.expiry_day(m.retention_expires_at), m.retention_expires_at, m.id
 limit 2000;
 
 -- name: is_standby_here
@@ -460,7 +461,9 @@ with private_log as (
 due as (
     select min(m.retention_expires_at) as oldest
     from public.direct_messages as m
-    where not m.is_deleted and m.retention_expires_at < now() - interval '30 hours'
+    where not m.is_deleted
+        and messaging.expiry_slot(m.retention_expires_at) <= now() - interval '30 hours'
+        and m.retention_expires_at < now() - interval '30 hours'
         and not exists (select from messaging.legal_holds as h where h.conversation_id = m.conversation_id)
 )
 
@@ -614,13 +617,28 @@ where n.nspname = 'messaging' or n.nspname || '.' || p.proname = any(%(names)s)
 order by 1, 2, 3;
 
 -- name: message_indexes
--- Sizes, entries as the last vacuum or analyze counted them, and how each is rebuilt while members write.
+-- Sizes, entries as the last vacuum or analyze counted them, how many of them share a key (1 where each has its own, or
+-- where that is not known yet), and how each is rebuilt while members write.
 select
     c.relname, pg_relation_size(c.oid), greatest(c.reltuples, 0)::float8,
+    coalesce(greatest(c.reltuples / nullif(k.keys, 0), 1), 1)::float8,
     format('reindex index concurrently %I.%I', n.nspname, c.relname)
 from pg_index as i
 inner join pg_class as c on i.indexrelid = c.oid
 inner join pg_namespace as n on c.relnamespace = n.oid
+-- At most as many keys as each of its columns has values, multiplied. Only an index on a rounded time has fewer than
+-- entries.
+left join lateral (
+    select case when count(s.n_distinct) = count(*) then
+        exp(sum(ln(greatest(case when s.n_distinct < 0 then -s.n_distinct * c.reltuples else s.n_distinct end, 1))))
+    end as keys
+    from pg_attribute as a
+    left join pg_attribute as t on t.attnum > 0 and i.indrelid = t.attrelid and i.indkey[a.attnum - 1] = t.attnum
+    left join pg_stats as s
+        on n.nspname = s.schemaname and coalesce(t.attname, a.attname) = s.attname
+        and case when t.attnum is null then c.relname else 'direct_messages' end = s.tablename
+    where a.attrelid = c.oid
+) as k on i.indexprs is not null
 where i.indrelid = 'public.direct_messages'::regclass and i.indisvalid
 order by pg_relation_size(c.oid) desc;
 

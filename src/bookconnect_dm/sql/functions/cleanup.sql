@@ -15,8 +15,8 @@ end;
 
 -- Step one: marks what has expired. Leaves alone what is held, and members whose expiry times are being computed.
 -- Does not touch the clock: it would bump every quiet conversation, and deadlock with batches of sends.
--- `reached` is the expiry up to which it has looked, null at the end: the next batch starts there instead of stepping
--- over what this one has left behind in the index.
+-- Soonest first, to five minutes. `reached` is the beginning of those up to which it has looked, null at the end: the
+-- next batch starts there instead of stepping over all that this one has left behind in the index.
 create or replace function messaging.soft_delete_batch(
     from_expiry timestamptz default '-infinity', batch_size int default 2000,
     out messages int, out reached timestamptz
@@ -24,15 +24,19 @@ create or replace function messaging.soft_delete_batch(
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_oldest timestamptz;
+    v_newest timestamptz;
 begin
     -- Found by index and locked, then reached by place (ctid), which cannot move while we hold the lock.
     with expired as (
         select m.ctid as place
         from public.direct_messages as m
-        where not m.is_deleted and m.retention_expires_at < now() and m.retention_expires_at >= from_expiry
+        where not m.is_deleted
+            and messaging.expiry_slot(m.retention_expires_at) <= now()
+            and messaging.expiry_slot(m.retention_expires_at) >= messaging.expiry_slot(from_expiry)
+            and m.retention_expires_at < now()
             and not exists (select from messaging.recalculations as r where r.user_id = m.sender_id)
             and not exists (select from messaging.legal_holds as h where h.conversation_id = m.conversation_id)
-        order by m.retention_expires_at
+        order by messaging.expiry_slot(m.retention_expires_at)
         limit least(greatest(batch_size, 1), 2000)
         for update of m skip locked
     ),
@@ -44,9 +48,10 @@ begin
         returning m.retention_expires_at
     )
 
-    select count(*)::int, min(s.retention_expires_at), max(s.retention_expires_at) into messages, v_oldest, reached
+    select count(*)::int, min(s.retention_expires_at), max(s.retention_expires_at) into messages, v_oldest, v_newest
     from swept as s;
-    perform messaging.log_batch('soft_delete', messages, v_oldest, reached);
+    perform messaging.log_batch('soft_delete', messages, v_oldest, v_newest);
+    reached := messaging.expiry_slot(v_newest);
 end;
 $$;
 
@@ -63,17 +68,20 @@ declare
     v_oldest timestamptz;
     v_newest timestamptz;
 begin
-    select array_agg(d.place), array_agg(distinct d.conversation_id), max(d.retention_expires_at)
+    select array_agg(d.place), array_agg(distinct d.conversation_id),
+        messaging.expiry_slot(max(d.retention_expires_at))
     into v_places, v_conversations, reached
     from (
         select m.ctid as place, m.conversation_id, m.retention_expires_at
         from public.direct_messages as m
         -- A window below zero is none: nothing goes before it has expired.
-        where m.is_deleted and m.retention_expires_at < now() - greatest(recovery_window, interval '0')
-            and m.retention_expires_at >= from_expiry
+        where m.is_deleted
+            and messaging.expiry_slot(m.retention_expires_at) <= now() - greatest(recovery_window, interval '0')
+            and messaging.expiry_slot(m.retention_expires_at) >= messaging.expiry_slot(from_expiry)
+            and m.retention_expires_at < now() - greatest(recovery_window, interval '0')
             and m.deleted_at <= now() - greatest(recovery_window, interval '0')
             and not exists (select from messaging.legal_holds as h where h.conversation_id = m.conversation_id)
-        order by m.retention_expires_at
+        order by messaging.expiry_slot(m.retention_expires_at)
         limit least(greatest(batch_size, 1), 2000)
         for update of m skip locked
     ) as d;
@@ -243,12 +251,13 @@ begin
             select m.*
             from public.direct_messages as m
             where m.sender_id = v_job.user_id
-                and m.retention_expires_at >= coalesce(v_job.done_to, '-infinity')
+                and messaging.expiry_day(m.retention_expires_at)
+                >= messaging.expiry_day(coalesce(v_job.done_to, '-infinity'))
                 and (
                     v_job.done_to is null
                     or (m.retention_expires_at, m.id) > (v_job.done_to, v_job.done_to_id)
                 )
-            order by m.retention_expires_at, m.id
+            order by messaging.expiry_day(m.retention_expires_at), m.retention_expires_at, m.id
             limit v_size
         ) as m
     ),
@@ -323,11 +332,15 @@ begin atomic
     candidates as (
         select m.conversation_id, m.sender_id, m.is_deleted, m.deleted_at, m.retention_expires_at as expiry
         from public.direct_messages as m
-        where m.is_deleted and m.retention_expires_at < statement_timestamp() - recovery_window
+        where m.is_deleted
+            and messaging.expiry_slot(m.retention_expires_at) <= statement_timestamp() - recovery_window
+            and m.retention_expires_at < statement_timestamp() - recovery_window
         union all
         select m.conversation_id, m.sender_id, m.is_deleted, m.deleted_at, m.retention_expires_at
         from public.direct_messages as m
-        where not m.is_deleted and m.retention_expires_at < statement_timestamp()
+        where not m.is_deleted
+            and messaging.expiry_slot(m.retention_expires_at) <= statement_timestamp()
+            and m.retention_expires_at < statement_timestamp()
             and not exists (select from pending as p where p.user_id = m.sender_id)
         union all
         select

@@ -19,6 +19,21 @@ begin atomic
     select make_interval(hours => 24 * n);
 end;
 
+-- Expiry times as the two indexes for retention have them (003): rounded down, so that those of a member's day, and
+-- those of five minutes, share an entry. A condition on the rounded time finds the place, one on the exact time says
+-- what is due.
+create or replace function messaging.expiry_slot(expires_at timestamptz) returns timestamptz
+language sql immutable parallel safe
+begin atomic
+    select date_bin('5 minutes', expires_at, to_timestamp(0));
+end;
+
+create or replace function messaging.expiry_day(expires_at timestamptz) returns timestamptz
+language sql immutable parallel safe
+begin atomic
+    select date_bin('1 day', expires_at, to_timestamp(0));
+end;
+
 -- The rule of retention, as a pure function of a message's time and its sender's whole tier history (oldest first).
 -- Computed from the stored value instead, jobs that overlap do not commute and messages vanish early.
 --   at the start   sent + the period of the tier then. (A downgrade shortly before grants this message nothing more:
@@ -162,6 +177,7 @@ begin
         set retention_expires_at = messaging.expiry_of(m.sent_at, h.changed_at, h.tiers)
         from messaging.tier_history($1) as h
         where m.sender_id = $1
+            and messaging.expiry_day(m.retention_expires_at) <= v_before
             and m.retention_expires_at < v_before
             and not m.is_deleted
             and m.retention_expires_at <> messaging.expiry_of(m.sent_at, h.changed_at, h.tiers)
@@ -230,6 +246,7 @@ end;
 
 revoke all on function
 messaging.known_tier(text), messaging.tier_days(text), messaging.days(int),
+messaging.expiry_slot(timestamptz), messaging.expiry_day(timestamptz),
 messaging.expiry_of(timestamptz, timestamptz [], text []), messaging.tier_history(uuid),
 messaging.message_expiry(uuid, timestamptz), messaging.request_recalculation(uuid, uuid []),
 messaging.note_tier_at(uuid, text, text, timestamptz, boolean), messaging.note_tier(uuid, text, text, boolean),

@@ -47,11 +47,13 @@ begin atomic
             select count(*)::int
             from (
                 select from public.direct_messages as m
-                where not m.is_deleted and m.retention_expires_at < now()
+                where not m.is_deleted
+                    and messaging.expiry_slot(m.retention_expires_at) <= now()
+                    and m.retention_expires_at < now()
                     and not exists (
                         select from messaging.legal_holds as h where h.conversation_id = m.conversation_id
                     )
-                order by m.retention_expires_at
+                order by messaging.expiry_slot(m.retention_expires_at)
                 limit 100000
             ) as d
         ),
@@ -59,23 +61,28 @@ begin atomic
             select count(*)::int
             from (
                 select from public.direct_messages as m
-                where m.is_deleted and m.retention_expires_at < now() - greatest(recovery_window, interval '0')
+                where m.is_deleted
+                    and messaging.expiry_slot(m.retention_expires_at)
+                    <= now() - greatest(recovery_window, interval '0')
+                    and m.retention_expires_at < now() - greatest(recovery_window, interval '0')
                     and m.deleted_at <= now() - greatest(recovery_window, interval '0')
                     and not exists (
                         select from messaging.legal_holds as h where h.conversation_id = m.conversation_id
                     )
-                order by m.retention_expires_at
+                order by messaging.expiry_slot(m.retention_expires_at)
                 limit 100000
             ) as d
         ),
         messaging.pending_recalculations(),
         (
             select m.retention_expires_at from public.direct_messages as m
-            where not m.is_deleted and m.retention_expires_at < now()
+            where not m.is_deleted
+                and messaging.expiry_slot(m.retention_expires_at) <= now()
+                and m.retention_expires_at < now()
                 and not exists (
                     select from messaging.legal_holds as h where h.conversation_id = m.conversation_id
                 )
-            order by m.retention_expires_at
+            order by messaging.expiry_slot(m.retention_expires_at), m.retention_expires_at
             limit 1
         );
 end;

@@ -114,6 +114,8 @@ drop function if exists messaging.epoch ();
 drop function if exists messaging.require_participant (uuid);
 drop function if exists messaging.checked_content (text);
 drop function if exists messaging.trimmed (text);
+drop function if exists messaging.expiry_slot (timestamptz);
+drop function if exists messaging.expiry_day (timestamptz);
 drop function if exists messaging.page_size (int, int, int);
 drop function if exists messaging.wire_time (timestamptz);
 drop function if exists messaging.caller ();
