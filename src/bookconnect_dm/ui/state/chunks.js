@@ -18,7 +18,7 @@
 /** So many messages are a piece: what a frame puts on top. A page of fifty is three of them. */
 export const MOST = 17;
 /** So many pieces are a part. The browser looks at each part in each frame, and lays one out as a whole. */
-const PIECES = 3;
+const PIECES = 6;
 /** On top of so many, pieces are far: need not be laid out while they are out of sight. It is decided once: what is on screen would jump if its height became a guess. */
 const MANY = 40;
 const NEVER = '~';

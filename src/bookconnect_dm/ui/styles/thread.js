@@ -197,7 +197,7 @@ export const lines = css`
   .far {
     content-visibility: auto;
     /* About as high as so many messages are, until they have been seen. */
-    contain-intrinsic-block-size: auto 2300px;
+    contain-intrinsic-block-size: auto 4600px;
   }
   .line {
     display: flex;
