@@ -74,6 +74,14 @@ test('a deleted message leaves and never comes back, by page, by row or by ack',
   assert.notEqual(late.conversations[TALK].last_message?.id === 'm6' && !late.stale_rows[TALK], true);
 });
 
+test('what cannot be let go of, since a page is on its way, leaves the state as it is', () => {
+  const asked = after(opened([message(5), message(6), message(7)]), { type: 'thread_asked', id: TALK, which: 'newest' });
+  assert.equal(after(asked, { type: 'trim', id: TALK, keep: 1 }), asked);
+  assert.equal(after(asked, { type: 'trim', id: 'another', keep: 1 }), asked);
+  const there = after(asked, { type: 'page', id: TALK, which: 'newest', asked_after: 'm7', page: page([message(6), message(7)]) });
+  assert.deepEqual(contents(after(there, { type: 'trim', id: TALK, keep: 1 })), ['m7']);
+});
+
 test('a message that arrives while the page is on its way stays behind the page', () => {
   const asked = after(start(), { type: 'open', id: TALK }, { type: 'thread_asked', id: TALK, which: 'newest' }, said(9));
   const state = after(asked, { type: 'page', id: TALK, which: 'newest', asked_after: '', page: page([message(5)]) });

@@ -109,7 +109,12 @@ const HANDLERS = {
     loading: which, problem: null, ...(which === 'newest' ? { stale: false } : {}),
   }),
   page: onPage,
-  trim: (state, { id, keep }) => (state.threads[id] ? { ...state, threads: put(state.threads, id, trimmed(state.threads[id], keep)) } : state),
+  // The thread asks each time that it has been shown: another state that says the same would be shown, and asked about, without end.
+  trim: (state, { id, keep }) => {
+    const held = state.threads[id];
+    const threads = held ? put(state.threads, id, trimmed(held, keep)) : state.threads;
+    return threads === state.threads ? state : { ...state, threads };
+  },
   thread_failed: onThreadFailed,
   queued: (state, { item }) => ({ ...state, outbox: [...state.outbox, item] }),
   sending: (state, { id }) => ({ ...state, outbox: changed(state.outbox, id, { state: 'sending' }) }),
