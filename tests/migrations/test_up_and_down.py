@@ -81,7 +81,10 @@ def test_a_database_where_the_workers_runs_were_a_migration_of_their_own(pg: Dat
     assert len(down(pg, to=4)) == 2
 
 
-def test_a_database_whose_indexes_are_by_the_exact_expiry(world: World) -> None:
+@pytest.mark.parametrize("rolled_back_to", [None, 3])
+def test_a_database_whose_indexes_are_by_the_exact_expiry(
+    world: World, rolled_back_to: int | None
+) -> None:
     """As it was before 0.1.0 was out: it gets the ones by a rounded time, and keeps its rows."""
     message = world.send(world.ada, world.converse(world.ada, world.ben), "still here")
     with world.db.connect() as owner:
@@ -97,6 +100,8 @@ def test_a_database_whose_indexes_are_by_the_exact_expiry(world: World) -> None:
             update messaging.expected_objects as e set definition = c.definition
             from messaging.catalog() as c where (e.kind, e.name) = (c.kind, c.name)
         """)
+        if rolled_back_to is not None:
+            owner.execute("drop function messaging.catalog()")
     up(world.db)
     assert findings(world.db) == []
     assert up(world.db) == []

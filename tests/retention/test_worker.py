@@ -143,6 +143,27 @@ async def test_no_batch_is_larger_than_2000(stage: Stage, clock: Clock) -> None:
     assert [stage.value(batch) for _ in range(3)] == [2000, 500, 0]
 
 
+async def test_what_is_locked_in_step_two_holds_up_itself_alone(
+    stage: Stage, clock: Clock, url: str
+) -> None:
+    """More of it in one slot of the index than a batch has rows."""
+    sender, _, locked = stage.pair("free")
+    free = stage.converse(sender, stage.member("free"))
+    for _ in range(25):
+        stage.send(sender, locked)
+    clock.pass_(1)
+    for _ in range(5):
+        stage.send(sender, free)
+    clock.pass_(60)
+    stage.soft_delete()
+    pace = Pace(pause_s=0, pause_share=0, patience_s=0.5, batch_rows=10)
+    with stage.another() as other, other.owner.transaction():
+        other.run("select from public.conversations where id = %s for update", locked)
+        outcome = await run_once(url, pace=pace, recovery_days=0)
+    assert outcome.counts["cleanup"] == 5
+    assert (await run_once(url, pace=pace, recovery_days=0)).counts["cleanup"] == 25
+
+
 async def test_one_worker_at_a_time(
     stage: Stage, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -360,3 +360,23 @@ def test_a_stranger_does_not_queue_on_a_foreign_lock(world: World) -> None:
                     " values (%s, %s, 'hello')",
                     (conversation, world.edgar),
                 )
+
+
+def test_what_the_hosts_own_trigger_hides_at_once_is_stored_all_the_same(world: World) -> None:
+    """Moderation, say. The answer is the same for one that goes alone and for one among others."""
+    conversation = world.converse(world.ada, world.ben)
+    world.db.run("""
+        create function public.moderate() returns trigger language plpgsql security definer as $$
+        begin
+            update public.direct_messages set is_deleted = true where id = new.id;
+            return null;
+        end $$;
+        create trigger moderate after insert on public.direct_messages
+        for each row when (new.content like '%bad%') execute function public.moderate()
+    """)
+    rows = [(world.ada, uuid4(), conversation, text) for text in ("good", "bad", "fine")]
+    found = batch(world, rows)
+    assert [(found[n]["code"], found[n]["is_new"]) for n in (1, 2, 3)] == [(None, True)] * 3
+    assert [found[n]["content"] for n in (1, 2, 3)] == ["good", "", "fine"]
+    alone = batch(world, [(world.ada, uuid4(), conversation, "bad")])
+    assert (alone[1]["code"], alone[1]["is_new"]) == (None, True)
