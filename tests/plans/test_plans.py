@@ -258,10 +258,14 @@ def faults(query: Query, explained: Explained) -> list[str]:
 def test_hot_queries_touch_what_they_need_and_no_more(year: Database, mode: PlanMode) -> None:
     wrong = {}
     for name, query in QUERIES.items():
-        explained = explain(year, query.member, query.statement, *query.arguments, mode=mode)
-        print(f"{name}: {explained}")
-        assert explained.answer, name
-        if found := faults(query, explained):
+        # Autovacuum may have caches thrown away meanwhile, whose blocks would count; not twice.
+        for _ in range(2):
+            explained = explain(year, query.member, query.statement, *query.arguments, mode=mode)
+            print(f"{name}: {explained}")
+            assert explained.answer, name
+            if not (found := faults(query, explained)):
+                break
+        else:
             wrong[name] = found
     assert wrong == {}
 
