@@ -13,7 +13,7 @@ from bench.figures import Chart
 
 __all__ = ["draw"]
 
-WIDTH, LEFT, RIGHT = 760, 250, 90
+WIDTH, LEFT, RIGHT = 780, 275, 90
 BAR, GAP, GROUP = 14, 3, 12
 COLOURS = ("#2f6f9f", "#d08a2e", "#7a5aa6", "#4a8f5c")
 HEAD = 46
