@@ -430,7 +430,7 @@ select m.id
 from public.direct_messages as m
 where not m.is_deleted
     and messaging.expiry_slot(m.retention_expires_at) <= now() and m.retention_expires_at < now()
-order by messaging.expiry_slot(m.retention_expires_at), m.retention_expires_at
+order by messaging.expiry_slot(m.retention_expires_at)
 limit 2000;
 
 -- name: plan_recalculation
