@@ -22,7 +22,7 @@ from bench.loader import texts
 from bench.sockets import Socket, connect, frame
 from bench.stats import percentile
 
-__all__ = ["Talk"]
+__all__ = ["Talk", "must_be_whole"]
 
 ACK = len('{"type":"ack","ref":')
 ID_END = len('{"type":"message","message":{"id":"') + 36
@@ -206,3 +206,10 @@ def _summary(seconds: list[float]) -> dict[str, float]:
         name: percentile(seconds, share) * 1e3
         for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("worst", 1.0))
     }
+
+
+def must_be_whole(found: dict[str, Any]) -> None:
+    """End the scenario where a message of a load was not delivered, or not once."""
+    if found["errors"] or found["heard_twice"] or found["heard"] != found["sent"]:
+        counts = {key: found[key] for key in ("sent", "acked", "heard", "heard_twice", "errors")}
+        raise SystemExit(f"Not every message was delivered once: {counts}")

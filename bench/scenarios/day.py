@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.facts import memory_kb
 from bench.figures import Figure, Report
 from bench.harness import Bench
+from bench.talk import must_be_whole
 
 ORDER = 25
 MEMBERS = 1_000
@@ -31,9 +32,7 @@ def play(bench: Bench) -> Report:
                 before = memory_kb(running.pid)
                 found = bench.load([running], load="talk", members=members, rate=rate,
                                    curve=shape, seconds=seconds, seed=pair)  # fmt: skip
-                if found["errors"] or found["heard_twice"] or found["heard"] != found["sent"]:
-                    counts = {key: found[key] for key in ("sent", "acked", "heard", "errors")}
-                    raise SystemExit(f"Not every message was delivered once: {counts}")
+                must_be_whole(found)
                 for share in ("p50", "p99", "worst"):
                     seen.setdefault(f"{name} {share}", []).append(found["delivery_ms"][share])
                 done = found["heard_per_s"] * found["window_s"]

@@ -6,6 +6,7 @@ from bench import plain
 from bench.figures import Chart, Figure, Report, Series
 from bench.harness import Bench
 from bench.stats import median, percentile
+from bench.talk import must_be_whole
 
 ORDER = 20
 RATES = (50, 200, 1_000)
@@ -27,8 +28,7 @@ def play(bench: Bench) -> Report:
                                    seconds=bench.size.seconds / 2, rate=rate)  # fmt: skip
                 found = bench.load([running], load="talk", members=members, rate=rate,
                                    seconds=bench.size.seconds, seed=pair)  # fmt: skip
-                if found["errors"] or found["heard"] != found["sent"]:
-                    raise SystemExit(f"Not every message was delivered: {found}")
+                must_be_whole(found)
                 for name, share in SHARES.items():
                     bare.setdefault((rate, name), []).append(percentile(rows, share))
                     seen.setdefault((rate, name), []).append(found["delivery_ms"][name])

@@ -29,7 +29,7 @@ def play(bench: Bench) -> Report:
     """Each round asks each thing once; a block of rounds is a repetition."""
     store = bench.store()
     with bench.admin(store.database) as db:
-        groups = _groups(db)
+        groups = groups_of(db)
     rounds = 100 if bench.size.is_full else 60
     p95: dict[str, list[float]] = {name: [] for name in groups}
     p50: dict[str, list[float]] = {name: [] for name in groups}
@@ -62,7 +62,8 @@ def play(bench: Bench) -> Report:
     return report
 
 
-def _groups(db: Any) -> dict[str, list[dict[str, Any]]]:
+def groups_of(db: Any) -> dict[str, list[dict[str, Any]]]:
+    """What is asked of a store, by the figure's name."""
     long = conversation_id(loader.LONG)
     reader = member_id(4)
     path = f"/v1/conversations/{long}/messages"

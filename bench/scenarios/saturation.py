@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
 from bench import plain
 from bench.figures import Chart, Figure, Report, Series
 from bench.harness import Bench
 from bench.stats import median, percentile
 from bench.stores import Store
+from bench.talk import must_be_whole
 
 ORDER = 10
 TITLE = "Saturation"
@@ -51,7 +51,7 @@ def _windows(
             )  # fmt: skip
             found = bench.load([running], load="talk", members=members, warm_s=2.0, seed=pair,
                                seconds=bench.size.seconds)  # fmt: skip
-            _must_be_whole(found)
+            must_be_whole(found)
             done = found["heard_per_s"] * found["window_s"]
             cpu = {name: s / done * 1e3 for name, s in found["cpu"].items()}
             seen["plain"].append(rate)
@@ -87,8 +87,3 @@ def _figures(count: int, seen: dict[str, list[float]]) -> list[Figure]:
         Figure(what=f"send to delivered p99, {count} members, all at once", unit="ms",
                values=seen["p99"]),
     ]  # fmt: skip
-
-
-def _must_be_whole(seen: dict[str, Any]) -> None:
-    if seen["errors"] or seen["heard_twice"] or seen["heard"] != seen["sent"]:
-        raise SystemExit(f"Not every message was delivered once: {seen}")

@@ -156,7 +156,7 @@ class Settings:
     nobody.
     """
     pool_size: int = 10
-    """Connections to the database for a server process, at most: four for sends, one for the feed's
+    """Connections to the database for a server process, at most: five for sends, one for the feed's
     questions, the rest for requests. The feed's stream is one more.
     """
     origins: tuple[str, ...] = ("*",)
@@ -207,7 +207,7 @@ class Settings:
                 "PREPARED_STATEMENTS", "auto", get_args(PreparedStatements)
             ),
             ephemeral=read.choice("EPHEMERAL", "on", get_args(Ephemeral)),
-            pool_size=int(read.number("POOL_SIZE", 10, least=6, most=500)),
+            pool_size=int(read.number("POOL_SIZE", 10, least=7, most=500)),
             origins=read.origins("ORIGINS", ("*",)),
             backup_folder=read.text("BACKUP_FOLDER"),
             backup_schedule=read.times("BACKUP_SCHEDULE", ("03:00",)),

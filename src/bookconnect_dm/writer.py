@@ -5,9 +5,10 @@ that cannot be stored at once, and telling each sender when his message is commi
 Knows about: the statements `send_batch` and `send_one`.
 Does not know: who asked (REST or a socket), or who is told of the message (the feed tells).
 
-Two batches are on their way at most, and a conversation is in one of them only: its messages keep
-the order in which they came, and no batch waits for the other's lock. A batch goes off at once when
-a lane is free, so at low load nothing waits; what comes while both are busy makes the next batch.
+A conversation is in one batch at a time only: its messages keep the order in which they came, and
+no batch waits for another's lock. A batch goes off at once when one of two lanes is free, so at low
+load nothing waits; what comes while both are busy makes the next batch. Where a whole batch waits
+already, a third lane takes it: the database goes on while the server hands out the answers of two.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from bookconnect_dm.wire import DMMessage
 __all__ = ["Sent", "Writer"]
 
 LANES: Final = 2
+LANES_UNDER_PRESSURE: Final = 3
+"""As many once a whole batch waits. At any time, it would make more and smaller batches."""
 BATCH_ROWS: Final = 50
 ROWS_OF_A_MEMBER: Final = 8
 LOCK_WAIT_MS: Final = 1_000
 FIRST_LOCK_WAIT_MS: Final = 20
 """In a lane, as a row of a batch waits: what takes longer is waited for outside the lanes."""
 RETRIES_AT_ONCE: Final = 2
-CONNECTIONS: Final = LANES + RETRIES_AT_ONCE
+CONNECTIONS: Final = LANES_UNDER_PRESSURE + RETRIES_AT_ONCE
 DEADLINE_S: Final = 8.0
 """After this a send that found no way in is answered UNAVAILABLE; it may be repeated by its id."""
 LOOK_S: Final = 1.0
@@ -84,7 +87,7 @@ class Writer:
         self._queues: dict[UUID, deque[_Send]] = {}
         self._ready: OrderedDict[UUID, None] = OrderedDict()  # conversations, whose turn is next
         self._busy: set[UUID] = set()  # conversations on their way
-        self._lanes = LANES
+        self._under_way = 0  # batches
         self._retries = asyncio.Semaphore(RETRIES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduled = False
@@ -156,17 +159,22 @@ class Writer:
 
     def _schedule(self) -> None:
         """Looks for work at the end of this turn of the loop: what came together goes together."""
-        if self._lanes and self._ready and not self._scheduled:
+        if self._has_lane() and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        while self._lanes and self._ready:
+        while self._has_lane():
             batch = self._next_batch()
             if batch:
-                self._lanes -= 1
+                self._under_way += 1
                 self._start(self._carry(batch))
+
+    def _has_lane(self) -> bool:
+        """Whether a batch may go off now: something is ready, and a lane is free for so much."""
+        lanes = LANES if len(self._ready) < BATCH_ROWS else LANES_UNDER_PRESSURE
+        return bool(self._ready) and self._under_way < lanes
 
     def _next_batch(self) -> list[_Send]:
         batch: list[_Send] = []
@@ -223,7 +231,7 @@ class Writer:
             log.exception("batch_failed", error=type(error).__name__)
             self._fail(batch, Problem("INTERNAL"))
         finally:
-            self._lanes += 1
+            self._under_way -= 1
             self._release({s.conversation_id for s in batch} - blocked.keys())
         for conversation_id, sends in blocked.items():
             self._start(self._retry(conversation_id, sends))

@@ -222,7 +222,7 @@ async def test_delivery_asks_what_others_see_while_requests_have_every_connectio
 ) -> None:
     """A start is told when others see it; that question must not stand behind those who read."""
     members = (own.ada, own.ben, own.cleo, own.dora, own.edgar) * 4
-    with running_server(own.db, POOL_SIZE="6") as server, ThreadPoolExecutor(20) as pool:
+    with running_server(own.db, POOL_SIZE="7") as server, ThreadPoolExecutor(20) as pool:
         async with live(server.socket_url, token_for(own.ben)) as ben:
             with own.db.as_superuser() as migration:
                 migration.execute("lock table public.direct_messages")

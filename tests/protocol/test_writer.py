@@ -307,6 +307,40 @@ async def test_what_waits_behind_a_database_that_says_nothing_is_answered(
         await asyncio.gather(*out, return_exceptions=True)
 
 
+async def test_a_third_lane_opens_for_a_whole_batch_and_for_no_less(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In between it would make smaller batches of the same sends: more work, later answers."""
+    async with writing(world.db) as writer:
+        silent = asyncio.Event()
+        sizes: asyncio.Queue[int] = asyncio.Queue()
+
+        async def hang(_query: str, /, **params: object) -> object:
+            actors = params.get("actors")
+            sizes.put_nowait(len(actors) if isinstance(actors, list) else 1)
+            await silent.wait()
+            raise Problem("UNAVAILABLE")
+
+        monkeypatch.setattr(writer._database, "fetch", hang)
+        out = []
+        for _ in range(writer_module.LANES):
+            out.append(submit(writer, world.ada, uuid4(), "x"))
+            assert await sizes.get() == 1
+        whole = writer_module.BATCH_ROWS
+        out += [submit(writer, uuid4(), uuid4(), "x") for _ in range(whole - 1)]
+        await asyncio.sleep(0.1)
+        assert sizes.empty()
+        assert writer.waiting == whole - 1
+        out += [submit(writer, uuid4(), uuid4(), "x") for _ in range(whole + 1)]
+        async with asyncio.timeout(20):
+            assert await sizes.get() == whole
+        await asyncio.sleep(0.1)
+        assert sizes.empty()
+        assert writer.waiting == whole
+        silent.set()
+        await asyncio.gather(*out, return_exceptions=True)
+
+
 async def test_a_backend_that_is_killed_after_its_commit_makes_no_second_row(
     world: World,
 ) -> None:

@@ -78,7 +78,7 @@ def test_settings_are_read() -> None:
         ("PREPARED_STATEMENTS", "perhaps"),
         ("LOG_LEVEL", "loud"),
         ("ORIGINS", "shop.example"),
-        ("POOL_SIZE", "5"),
+        ("POOL_SIZE", "6"),
         ("LIMIT_SOCKETS", "-1"),
         ("LIMIT_SOCKETS", "0.5"),
         ("LIMIT_PAGE", "0"),

@@ -49,7 +49,7 @@ def capacity(
     ] = 100,
     devices: Annotated[float, typer.Option(min=1, help="Sockets of a member who is there.")] = 1.5,
     servers: Annotated[int, typer.Option(min=1, help="Server processes.")] = 2,
-    pool_size: Annotated[int, typer.Option(min=6, help="BOOKCONNECT_DM_POOL_SIZE of each.")] = 10,
+    pool_size: Annotated[int, typer.Option(min=7, help="BOOKCONNECT_DM_POOL_SIZE of each.")] = 10,
 ) -> None:
     """Say what an installation will need: rows, bytes, log, sends a second, sockets, connections.
 
