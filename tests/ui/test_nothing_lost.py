@@ -52,6 +52,32 @@ def test_server_restart_while_typing_loses_nothing(
     ]
 
 
+@ON_A_PHONE
+def test_what_is_written_before_anything_could_be_loaded_is_seen_to_wait(
+    shop: Bookshop, window: OpenWindow
+) -> None:
+    """The page says that the messages could not be loaded, and shows mine all the same."""
+    world = shop.world
+    world.send(world.ada, world.converse(world.ada, world.ben), "Before")
+    ada = window("ada").enter()
+    ada.forgive(NO_NETWORK)
+    expect(ada.page.locator("bookconnect-inbox a.row")).to_contain_text("Before")
+    shop.kill()
+    ada.open("Ben Okafor")
+    failed = ada.page.get_by_text("The messages could not be loaded.")
+    expect(failed).to_be_visible()
+    ada.say("Are you there?")
+    ada.say("I am.")
+    expect(ada.bubbles).to_have_text(["Are you there?", "I am."])
+    expect(ada.page.locator("[data-state=sending]").last).to_be_visible()
+    expect(failed).to_be_visible()
+    shop.start()
+    expect(ada.bubbles).to_have_text(["Before", "Are you there?", "I am."], timeout=30_000)
+    expect(ada.page.locator("[data-state=sending]")).to_have_count(0)
+    expect(failed).to_have_count(0)
+    assert _sent(shop) == ["Before", "Are you there?", "I am."]
+
+
 def test_five_messages_written_offline_survive_a_reload_and_arrive_once_in_order(
     shop: Bookshop, window: OpenWindow
 ) -> None:
