@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.asking import WARM_ROUNDS
 from bench.figures import Chart, Figure, Report, Series
 from bench.harness import Bench
 from bench.scenarios.reads import groups_of
@@ -62,7 +63,8 @@ def _costs(bench: Bench, store: Store, *, seed: int) -> dict[tuple[str, str], fl
         groups = {name: one for name, one in groups_of(db).items() if name in READS}
     found: dict[tuple[str, str], float] = {}
     with bench.server(store.database) as running:
-        asked = bench.load([running], load="ask", groups=groups, rounds=ROUNDS)
+        asked = bench.load([running], load="ask", groups=groups, rounds=ROUNDS,
+                           first=seed * (ROUNDS + WARM_ROUNDS))  # fmt: skip
         for name, took in asked["ms"].items():
             found[f"{name}, p95", "ms"] = percentile(took, 0.95)
         for rate in (RATE, None):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from bench import loader
+from bench.asking import WARM_ROUNDS
 from bench.figures import Chart, Figure, Report, Series
 from bench.harness import Bench
 from bench.stats import median, percentile
@@ -34,8 +35,9 @@ def play(bench: Bench) -> Report:
     p95: dict[str, list[float]] = {name: [] for name in groups}
     p50: dict[str, list[float]] = {name: [] for name in groups}
     with bench.server(store.database) as running:
-        for _ in range(bench.size.pairs):
-            found = bench.load([running], load="ask", groups=groups, rounds=rounds)
+        for pair in range(bench.size.pairs):
+            found = bench.load([running], load="ask", groups=groups, rounds=rounds,
+                               first=pair * (rounds + WARM_ROUNDS))  # fmt: skip
             for name, took in found["ms"].items():
                 p95[name].append(percentile(took, 0.95))
                 p50[name].append(percentile(took, 0.5))
