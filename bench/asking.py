@@ -1,4 +1,4 @@
-"""Requests over HTTP, one after the other on one connection, as a page sends them.
+"""Requests over HTTP, one after the other on one connection to a server, as a page sends them.
 
 In charge of: the load of the scenarios in which something is read.
 Does not know: what is in the answers, beyond that they are well.
@@ -6,6 +6,7 @@ Does not know: what is in the answers, beyond that they are well.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -23,6 +24,7 @@ WARM_ROUNDS = 10
 class Asking:
     """Groups of requests, taken in turns so that no group has a better moment than another.
 
+    A request goes to the first server unless its `server` says which.
     `first` is the number of the first round: what can be asked once only is not asked again by the
     next repetition.
     """
@@ -33,25 +35,26 @@ class Asking:
         self._first: int = spec.get("first", 0)
         self._groups: dict[str, list[dict[str, Any]]] = spec["groups"]
         self._tokens: dict[str, str] = {}
-        self._port: int = spec["ports"][0]
+        self._ports: list[int] = spec["ports"]
 
     async def run(self) -> dict[str, Any]:
         """Milliseconds of each request, by group."""
         took: dict[str, list[float]] = {name: [] for name in self._groups}
-        with socket.create_connection(("127.0.0.1", self._port)) as link:
-            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.ExitStack() as open_links:
+            links = [open_links.enter_context(_connect(port)) for port in self._ports]
             ready = {
-                name: [self._bytes_of(one) for one in group] for name, group in self._groups.items()
+                name: [(links[one.get("server", 0)], self._bytes_of(one)) for one in group]
+                for name, group in self._groups.items()
             }
             begin = self._first + WARM_ROUNDS
             for turn in range(self._first, begin):
                 for name, group in ready.items():
-                    _ask(link, group[turn % len(group)], name)
+                    _ask(*group[turn % len(group)], name)
             self._say("begin")
             cpu = time.process_time()
             for turn in range(begin, begin + self._rounds):
                 for name, group in ready.items():
-                    request = group[turn % len(group)]
+                    link, request = group[turn % len(group)]
                     began = time.perf_counter()
                     _ask(link, request, name)
                     took[name].append((time.perf_counter() - began) * 1e3)
@@ -70,6 +73,12 @@ class Asking:
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+
+def _connect(port: int) -> socket.socket:
+    link = socket.create_connection(("127.0.0.1", port))
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return link
 
 
 def _ask(link: socket.socket, request: bytes, name: str) -> None:
