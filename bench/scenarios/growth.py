@@ -96,9 +96,11 @@ def _sends(
     bench: Bench, store: Store, *, rate: int | None, seed: int
 ) -> dict[tuple[str, str], float]:
     """A window at a pace, or one of as many sends as go through."""
+    members = store.members(500)
+    seconds = bench.size.seconds / (REPEATS if rate else 2)
     with bench.server(store.database) as running:
-        said = bench.load([running], load="talk", members=store.members(500), rate=rate, seed=seed,
-                          warm_s=2.0, seconds=bench.size.seconds / (REPEATS if rate else 2))  # fmt: skip
+        said = bench.load([running], load="talk", members=members, rate=rate, seed=seed,
+                          warm_s=2.0, seconds=seconds)  # fmt: skip
     must_be_whole(said)
     if rate:
         return {
