@@ -160,7 +160,7 @@ export class BookconnectThread extends LitElement {
     if (!row && (thread?.problem?.code === 'CONVERSATION_NOT_FOUND' || (state?.link === 'live' && !(this.conversation_id in state.stale_rows) && thread?.problem))) {
       return html`<div class="center"><p>${words.notFound}</p><a class="text-button link" href=${this.hrefFor('')} @click=${this.#goBack}>${words.toInbox}</a></div>`;
     }
-    if (thread?.problem && !thread.loaded && this.#items.length === 0) {
+    if (thread?.problem && !thread.loaded && (!row || this.#items.length === 0)) {
       return html`<div class="center" role="status"><p>${words.threadFailed}<br>${words.problem(thread.problem)}</p>
         <button class="text-button" @click=${() => this.client?.load(this.conversation_id, 'newest')}>${words.tryAgain}</button></div>`;
     }
