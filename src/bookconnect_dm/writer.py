@@ -7,8 +7,9 @@ Does not know: who asked (REST or a socket), or who is told of the message (the 
 
 A conversation is in one batch at a time only: its messages keep the order in which they came, and
 no batch waits for another's lock. A batch goes off at once when one of two lanes is free, so at low
-load nothing waits; what comes while both are busy makes the next batch. Where a whole batch waits
-already, a third lane takes it: the database goes on while the server hands out the answers of two.
+load nothing waits; what comes while both are busy makes the next batch. Where as many conversations
+wait as a batch has rows, a third lane takes one: the database goes on while the server hands out
+the answers of two.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = ["Sent", "Writer"]
 
 LANES: Final = 2
 LANES_UNDER_PRESSURE: Final = 3
-"""As many once a whole batch waits. At any time, it would make more and smaller batches."""
+"""As many once `BATCH_ROWS` conversations wait. Always open, it would make smaller batches."""
 BATCH_ROWS: Final = 50
 ROWS_OF_A_MEMBER: Final = 8
 LOCK_WAIT_MS: Final = 1_000
@@ -154,6 +155,7 @@ class Writer:
                 self._refuse(queue.popleft(), _too_late())
             if not queue:
                 del self._queues[conversation_id]
+                self._ready.pop(conversation_id, None)  # else it would count for a third lane
         if self._queues:
             self._look = asyncio.get_running_loop().call_later(LOOK_S, self._refuse_late)
 

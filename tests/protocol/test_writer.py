@@ -277,6 +277,23 @@ async def test_a_database_that_is_away_is_said_at_once(
     await writer.stop()
 
 
+def _hang(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> tuple[asyncio.Event, asyncio.Queue[int]]:
+    """The database says nothing until the event is set; the queue has the size of each batch."""
+    silent = asyncio.Event()
+    sizes: asyncio.Queue[int] = asyncio.Queue()
+
+    async def fetch(_query: str, /, **params: object) -> object:
+        actors = params.get("actors")
+        sizes.put_nowait(len(actors) if isinstance(actors, list) else 1)
+        await silent.wait()
+        raise Problem("UNAVAILABLE")
+
+    monkeypatch.setattr(writer._database, "fetch", fetch)
+    return silent, sizes
+
+
 async def test_what_waits_behind_a_database_that_says_nothing_is_answered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,24 +301,21 @@ async def test_what_waits_behind_a_database_that_says_nothing_is_answered(
     monkeypatch.setattr(writer_module, "DEADLINE_S", 0.3)
     monkeypatch.setattr(writer_module, "LOOK_S", 0.1)
     async with writing(world.db) as writer:
-        silent = asyncio.Event()
-        carried: asyncio.Queue[None] = asyncio.Queue()
-
-        async def hang(_query: str, /, **_params: object) -> object:
-            carried.put_nowait(None)
-            await silent.wait()
-            raise Problem("UNAVAILABLE")
-
-        monkeypatch.setattr(writer._database, "fetch", hang)
+        silent, carried = _hang(writer, monkeypatch)
         out = []
         for _ in range(writer_module.LANES):
             out.append(submit(writer, world.ada, uuid4(), "x"))
             await carried.get()
-        behind = [submit(writer, world.ada, uuid4(), "x") for _ in range(20)]
-        async with asyncio.timeout(20):
-            answers = await asyncio.gather(*behind, return_exceptions=True)
-        assert {a.code for a in answers if isinstance(a, Problem)} == {"UNAVAILABLE"}
-        assert writer.waiting == 0
+        # Twice: those that were refused are no whole batch together with those that come after.
+        for _ in range(2):
+            behind = [
+                submit(writer, world.ada, uuid4(), "x") for _ in range(writer_module.BATCH_ROWS - 1)
+            ]
+            async with asyncio.timeout(20):
+                answers = await asyncio.gather(*behind, return_exceptions=True)
+            assert {a.code for a in answers if isinstance(a, Problem)} == {"UNAVAILABLE"}
+            assert writer.waiting == 0
+        assert carried.empty()
         assert not any(one.done() for one in out)
         silent.set()
         await asyncio.gather(*out, return_exceptions=True)
@@ -312,16 +326,7 @@ async def test_a_third_lane_opens_for_a_whole_batch_and_for_no_less(
 ) -> None:
     """In between it would make smaller batches of the same sends: more work, later answers."""
     async with writing(world.db) as writer:
-        silent = asyncio.Event()
-        sizes: asyncio.Queue[int] = asyncio.Queue()
-
-        async def hang(_query: str, /, **params: object) -> object:
-            actors = params.get("actors")
-            sizes.put_nowait(len(actors) if isinstance(actors, list) else 1)
-            await silent.wait()
-            raise Problem("UNAVAILABLE")
-
-        monkeypatch.setattr(writer._database, "fetch", hang)
+        silent, sizes = _hang(writer, monkeypatch)
         out = []
         for _ in range(writer_module.LANES):
             out.append(submit(writer, world.ada, uuid4(), "x"))
