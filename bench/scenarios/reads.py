@@ -74,7 +74,7 @@ def groups_of(db: Any) -> dict[str, list[dict[str, Any]]]:
     strangers = [row[0] for row in db.execute(
         "select u.id::text from public.users as u where u.id <> %s and not exists (select from"
         " messaging.conversation_pairs as p where (p.low, p.high) = (least(u.id, %s::uuid),"
-        " greatest(u.id, %s::uuid))) order by u.id desc limit 400", [busy] * 3)]  # fmt: skip
+        " greatest(u.id, %s::uuid))) order by u.id desc limit 2000", [busy] * 3)]  # fmt: skip
     # Those of the staff may begin to talk, whatever their tier.
     db.execute("update public.store_members set role = 'manager' where user_id = %s", (busy,))
     return {
