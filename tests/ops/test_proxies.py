@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterator
 from uuid import uuid4
@@ -91,11 +92,17 @@ async def keeps_to_itself_what_is_not_for_members(world: World, proxy: str) -> N
             assert (await http.get(f"{proxy}{path}")).status_code == 404, path
         assert (await http.get("/v1/me")).json()["username"] == "ada"
         path = f"/v1/conversations/{uuid4()}/messages"
-        answer = await http.post(path, json={"id": str(uuid4()), "content": "x" * limit})
-        assert answer.status_code in {413, 502}, "Caddy before 2.8 says 502"
-        answer = await http.post(path, json={"id": str(uuid4()), "content": "x" * (limit - 200)})
-        assert answer.status_code in {404, 422}, "the server's own answer"
-        assert answer.headers["content-type"] == "application/problem+json"
+        for size, status, code in (
+            (limit - 200, 422, "INVALID_CONTENT"),
+            (limit, 413, "PAYLOAD_TOO_LARGE"),
+        ):
+            answer = await http.post(path, json={"id": str(uuid4()), "content": "x" * size})
+            assert (answer.status_code, answer.json()["code"]) == (status, code), "the server's own"
+        # The proxy's own limit is not waited for: it may cut the request, and the answer with it.
+        body = {"id": str(uuid4()), "content": "x" * (3 * limit)}
+        with contextlib.suppress(httpx.TransportError):
+            async with http.stream("POST", path, json=body) as answer:
+                assert answer.status_code in {413, 502}, "Caddy before 2.8 says 502"
 
 
 def test_a_quiet_socket_outlives_the_pause_between_two_pings() -> None:
