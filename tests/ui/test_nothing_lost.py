@@ -78,6 +78,30 @@ def test_what_is_written_before_anything_could_be_loaded_is_seen_to_wait(
     assert _sent(shop) == ["Before", "Are you there?", "I am."]
 
 
+@ON_A_PHONE
+def test_a_conversation_of_which_nothing_could_be_loaded_keeps_its_way_out(
+    shop: Bookshop, window: OpenWindow
+) -> None:
+    """Not even with whom: something that waits to be sent does not hide that it can be retried."""
+    world = shop.world
+    world.send(world.ada, world.converse(world.ada, world.ben), "Before")
+    ada = window("ada").enter()
+    ada.forgive(NO_NETWORK)
+    ada.open("Ben Okafor")
+    expect(ada.bubbles).to_have_text(["Before"])
+    ada.context.set_offline(offline=True)
+    ada.say("Waits")
+    ada.context.route("**/v1/conversations**", lambda route: route.abort())
+    ada.context.route_web_socket("**/v1/realtime**", lambda socket: socket.close())
+    ada.context.set_offline(offline=False)
+    ada.page.reload()
+    stage = ada.page.locator("bookconnect-thread .stage")
+    expect(stage).to_contain_text("The messages could not be loaded.")
+    ada.context.unroute("**/v1/conversations**")
+    stage.get_by_role("button", name="Try again").click()
+    expect(ada.bubbles).to_have_text(["Before", "Waits"])
+
+
 def test_five_messages_written_offline_survive_a_reload_and_arrive_once_in_order(
     shop: Bookshop, window: OpenWindow
 ) -> None:

@@ -110,8 +110,9 @@ export class Client {
     if (held > 2 * keep) this.store.dispatch({ type: 'trim', id, keep });
   }
 
-  /** @param {string} id @param {'newest' | 'older'} which */
+  /** A page of a thread. Where even the inbox could not be loaded, that is tried again with it. @param {string} id @param {'newest' | 'older'} which */
   load(id, which) {
+    if (which === 'newest' && !this.state.inbox_loaded) this.retry();
     return this.loader.load(id, which);
   }
 
