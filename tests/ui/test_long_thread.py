@@ -52,7 +52,10 @@ JUMPS = """async ([id, held]) => {
   const { left, top, width, height } = scroller.getBoundingClientRect();
   const frame = () => new Promise((done) => requestAnimationFrame(done));
   const jumps = [];
+  const until = performance.now() + 120_000;
   while (thread.state.threads[id].messages.length < held) {
+    if (performance.now() > until)
+      throw new Error('It holds ' + thread.state.threads[id].messages.length);
     scroller.scrollTop -= height / 2;
     await frame();
     const line = thread.renderRoot.elementFromPoint(left + width / 2, top + height / 2)
@@ -130,7 +133,10 @@ def _load(ada: PaperWindow, talk: str, held: int) -> None:
             .querySelector('bookconnect-thread');
           const scroller = thread.renderRoot.querySelector('.scroller');
           const frame = () => new Promise((done) => requestAnimationFrame(done));
+          const until = performance.now() + 300_000;
           while (thread.state.threads[id].messages.length < held) {
+            if (performance.now() > until)
+              throw new Error('It holds ' + thread.state.threads[id].messages.length);
             scroller.scrollTop = -1e9;
             await frame();
           }
