@@ -105,6 +105,19 @@ async def keeps_to_itself_what_is_not_for_members(world: World, proxy: str) -> N
                 assert answer.status_code in {413, 502}, "Caddy before 2.8 says 502"
 
 
+@pytest.mark.parametrize(
+    ("file", "setting"),
+    [
+        ("nginx/bookconnect-dm.conf", r"client_max_body_size (\d+)m;"),
+        ("caddy/Caddyfile", r"max_size (\d+)MiB"),
+    ],
+)
+def test_its_limit_is_twice_the_servers(file: str, setting: str) -> None:
+    """Were they the same, the proxy would cut a request while the server answers it."""
+    mebibytes = re.findall(setting, (OPS / file).read_text("utf-8"))
+    assert [int(one) << 20 for one in mebibytes] == [2 * LimitSettings().body_bytes]
+
+
 def test_a_quiet_socket_outlives_the_pause_between_two_pings() -> None:
     text = (OPS / "nginx" / "bookconnect-dm.conf").read_text("utf-8")
     place = text[text.index("location = /v1/realtime") :].split("}", 1)[0]
